@@ -1,0 +1,48 @@
+# Two commands do all their own set-up: `make demo` and `make test`.
+PYTHON ?= python3
+BIN = .venv/bin
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: help demo test notebooks lab soak readme clean
+
+help:
+	@echo "make demo       install, then colour the embedded pictures and write out/demo.png"
+	@echo "make test       install with the dev tools, prove clean and export, run every test"
+	@echo "make lab        open the course in JupyterLab"
+	@echo "make notebooks  run every notebook, nothing else"
+	@echo "make soak       the long versions of the tests (kill and resume twenty times)"
+	@echo "make readme     write README.md from nbs/index.ipynb"
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else "colorize_nb needs Python 3.11 to 3.13; PYTHON=%s is %d.%d. Try: make PYTHON=python3.12 ..." % (sys.executable, *v))'
+	$(PYTHON) -m venv .venv
+
+.venv/.installed: $(BIN)/python settings.ini setup.py
+	$(BIN)/python -m pip install -q -e .
+	@touch $@
+
+.venv/.installed-dev: $(BIN)/python settings.ini setup.py
+	$(BIN)/python -m pip install -q -e '.[dev]'
+	@touch $@ .venv/.installed
+
+demo: .venv/.installed
+	$(BIN)/colorize-nb demo --out out
+
+test: .venv/.installed-dev
+	$(BIN)/python tests/check_export.py
+	$(BIN)/python -m pytest tests
+
+notebooks: .venv/.installed-dev
+	$(BIN)/python -m pytest tests/test_notebooks.py
+
+soak: .venv/.installed-dev
+	SOAK=1 $(BIN)/python -m pytest tests
+
+lab: .venv/.installed-dev
+	$(BIN)/jupyter lab nbs/index.ipynb
+
+readme: .venv/.installed-dev
+	$(BIN)/python tests/readme.py --write
+
+clean:
+	rm -rf out _docs _proc build *.egg-info
