@@ -6,16 +6,128 @@
 __all__ = ['exact_both']
 
 # %% ../../nbs/03c_patchmatch_exact.ipynb #d8f911da
-import torch
-from . import Field, unfold_patches
+import numpy as np, torch, torch.nn.functional as F
+from numba import float32, njit, prange, uint64
+from . import Field, parallel_section
 
 # %% ../../nbs/03c_patchmatch_exact.ipynb #a3772a5e
-def exact_both(target, reference, patch_size=3, iters=5, seed=0, init=(None, None)):
-    "stub"
-    t, r = unfold_patches(target, patch_size), unfold_patches(reference, patch_size)
-    a, b = [], []
-    for x, y in zip(t, r):
-        m = x @ y.T
-        a.append(m.max(1)); b.append(m.max(0))
-    f = lambda v, n: Field(torch.stack([i.indices for i in v]).view(n), torch.stack([i.values for i in v]).view(n))
-    return f(a, (len(t), *target.shape[2:])), f(b, (len(t), *reference.shape[2:]))
+def _pixels(x, k):
+    p = k // 2
+    padded = F.pad(x, (p,)*4, mode='replicate')
+    norm = F.avg_pool2d(padded.square().sum(1, keepdim=True), k, 1)[:, 0].mul(k*k).sqrt()
+    return padded.permute(0, 2, 3, 1).contiguous(), torch.where(norm > 0, 1/norm, torch.zeros_like(norm))
+
+# %% ../../nbs/03c_patchmatch_exact.ipynb #0dbbcca9
+def _tiles(height, width, side):
+    ys, xs = (np.linspace(0, n, -(-n // side) + 1).astype(int).tolist() for n in (height, width))
+    return [(y0, y1, x0, x1) for y0, y1 in zip(ys, ys[1:]) for x0, x1 in zip(xs, xs[1:])]
+
+def _sides(memory, k, side=64):
+    cells = max(2, memory*2**20 // 4)
+    side = min(side, max(1, int(cells**0.5) - k + 1))
+    return max(1, min(24, int((cells / (side + k - 1)**2)**0.5) - k + 1)), side
+
+# %% ../../nbs/03c_patchmatch_exact.ipynb #80de19d8
+_JIT = dict(cache=True, error_model='numpy', fastmath={'reassoc', 'contract', 'nsz'})
+
+@njit(**_JIT)
+def _diagonals(d, row, at, step_t, step_r, k, n, out):
+    if k == 3:
+        a0, a1, a2 = d[row], d[row+1], d[row+2]
+        b0, b1, b2 = d[row+step_t], d[row+step_t+1], d[row+step_t+2]
+        c0, c1, c2 = d[row+2*step_t], d[row+2*step_t+1], d[row+2*step_t+2]
+        i, j, l, one, two = uint64(at), uint64(at+step_r), uint64(at+2*step_r), uint64(1), uint64(2)
+        for u in range(n):
+            out[u] = (a0[i+u] + a1[i+u+one] + a2[i+u+two]) + (b0[j+u] + b1[j+u+one] + b2[j+u+two]) + (c0[l+u] + c1[l+u+one] + c2[l+u+two])
+    else:
+        out[:] = 0
+        for ky in range(k):
+            for kx in range(k):
+                a, i = d[row + ky*step_t + kx], uint64(at + ky*step_r + kx)
+                for u in range(n): out[u] += a[i+u]
+
+# %% ../../nbs/03c_patchmatch_exact.ipynb #af89194d
+@njit(parallel=True, **_JIT)
+def _scan(d, k, inv_t, inv_r, t_tile, r_tile, width, width2, row_best, row_at, chunk, col_best, col_at):
+    y0, y1, x0, x1 = t_tile
+    v0, v1, u0, u1 = r_tile
+    step_t, step_r, n, pieces = x1 - x0 + k - 1, u1 - u0 + k - 1, uint64(u1 - u0), col_best.shape[1]
+    for task in prange(len(d) * pieces):
+        b, piece = task // pieces, task % pieces
+        sums, best, at = np.empty(n, np.float32), np.empty(n, np.float32), np.empty(n, np.int32)
+        cols, cols_at = col_best[b, piece], col_at[b, piece]
+        cols[:] = -3
+        for y in range(y0, y1):
+            for x in range(x0 + piece*chunk, min(x1, x0 + (piece + 1)*chunk)):
+                scale, p = inv_t[b, y, x], np.int32(y*width + x)
+                best[:] = -3
+                for v in range(v0, v1):
+                    _diagonals(d[b], (y - y0)*step_t + x - x0, (v - v0)*step_r, step_t, step_r, k, n, sums)
+                    inv, o = inv_r[b, v, u0:u1], uint64((v - v0)*(u1 - u0))
+                    for u in range(n):
+                        s = sums[u]*inv[u]*scale
+                        better, wins = s > best[u], s > cols[o+u]
+                        at[u] = np.int32(v) if better else at[u]
+                        best[u] = s if better else best[u]
+                        cols_at[o+u] = p if wins else cols_at[o+u]
+                        cols[o+u] = s if wins else cols[o+u]
+                for u in range(n):
+                    q = at[u]*width2 + u0 + u
+                    if best[u] > row_best[b, p] or (best[u] == row_best[b, p] and q < row_at[b, p]):
+                        row_best[b, p], row_at[b, p] = best[u], q
+
+# %% ../../nbs/03c_patchmatch_exact.ipynb #a13a60ed
+@njit(parallel=True, **_JIT)
+def _merge(col_best, col_at, r_tile, width2, best, at):
+    v0, v1, u0, u1 = r_tile
+    for task in prange(len(best) * (v1 - v0)):
+        b, v = task // (v1 - v0), v0 + task % (v1 - v0)
+        for u in range(u0, u1):
+            q, i = v*width2 + u, (v - v0)*(u1 - u0) + u - u0
+            for piece in range(col_best.shape[1]):
+                s, p = col_best[b, piece, i], col_at[b, piece, i]
+                if s > best[b, q] or (s == best[b, q] and p < at[b, q]): best[b, q], at[b, q] = s, p
+
+# %% ../../nbs/03c_patchmatch_exact.ipynb #546e80b0
+def _product(a, b, out):
+    if hasattr(torch.ops.mkldnn, '_linear_pointwise') and torch.backends.mkldnn.is_available():
+        return torch.ops.mkldnn._linear_pointwise(a, b, None, 'none', [], '')
+    return torch.mm(a, b.T, out=out)
+
+# %% ../../nbs/03c_patchmatch_exact.ipynb #1ce47655
+def _cut(pixels, tile, k):
+    y0, y1, x0, x1 = tile
+    return pixels[:, y0:y1+k-1, x0:x1+k-1].flatten(1, 2)
+
+def _group(t, r, k, memory):
+    (pt, inv_t), (pr, inv_r) = _pixels(t, k), _pixels(r, k)
+    (h, w), (h2, w2), (st, sr) = t.shape[2:], r.shape[2:], _sides(memory, k)
+    best = [np.full((len(t), n), -2, np.float32) for n in (h*w, h2*w2)]
+    at = [np.zeros((len(t), n), np.int64) for n in (h*w, h2*w2)]
+    for t_tile in _tiles(h, w, st):
+        a, chunk = _cut(pt, t_tile, k), -(-(t_tile[3] - t_tile[2]) // 8)
+        pieces = -(-(t_tile[3] - t_tile[2]) // chunk)
+        for r_tile in _tiles(h2, w2, sr):
+            b = _cut(pr, r_tile, k)
+            d = a @ b.transpose(1, 2) if len(t) > 1 else _product(a[0], b[0], None)[None]
+            cells = (r_tile[1] - r_tile[0])*(r_tile[3] - r_tile[2])
+            cols, cols_at = np.empty((len(t), pieces, cells), np.float32), np.zeros((len(t), pieces, cells), np.int32)
+            _scan(d.numpy(), k, inv_t.numpy(), inv_r.numpy(), t_tile, r_tile, w, w2, best[0], at[0], chunk, cols, cols_at)
+            _merge(cols, cols_at, r_tile, w2, best[1], at[1])
+    return [Field(torch.from_numpy(i).view(-1, *s), torch.from_numpy(b).view(-1, *s)) for i, b, s in zip(at, best, ((h, w), (h2, w2)))]
+
+# %% ../../nbs/03c_patchmatch_exact.ipynb #3d7ebe4a
+def exact_both(
+    target:torch.Tensor, # features, (B, C, H, W)
+    reference:torch.Tensor, # features, (B, C, H2, W2)
+    patch_size:int=3, # side of a patch in cells, odd
+    memory:int=512, # cap on the dot products held at a time, MB
+    **ignored,
+)->tuple[Field, Field]: # target to reference, reference to target
+    "Best of all matches in both directions"
+    grow = (patch_size - 1)
+    cells = (target.shape[2] + grow)*(target.shape[3] + grow)*(reference.shape[2] + grow)*(reference.shape[3] + grow)
+    group = max(1, min(memory*2**18, 3*2**20) // cells)
+    with parallel_section():
+        found = [_group(target[b:b+group], reference[b:b+group], patch_size, min(memory, 12)) for b in range(0, len(target), group)]
+    return tuple(Field(*(torch.cat(v) for v in zip(*fields))) for fields in zip(*found))
