@@ -18,7 +18,7 @@ def to_tensor(
     "A picture from a file as a tensor."
     if image.dtype != np.uint8 or image.shape[-1] != 3:
         raise ValueError(f"to_tensor: expected a uint8 array with 3 channels last, got {image.dtype} of shape {tuple(image.shape)}")
-    return torch.from_numpy(np.ascontiguousarray(image)).movedim(-1, -3).contiguous().float().div_(255)
+    return torch.tensor(image).movedim(-1, -3).contiguous().float().div_(255)
 
 # %% ../nbs/00_color.ipynb #c35ea95a
 def to_uint8(
