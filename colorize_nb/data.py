@@ -889,9 +889,9 @@ def kaggle_source() -> Path: # folder of class folders
 # %% ../nbs/01_data.ipynb #0a94abbb
 def _uniforms(index: np.ndarray, seed: int, epoch: int, count: int) -> np.ndarray:
     "`count` numbers in [0, 1) for each index (B, count), a pure function of its arguments (splitmix64, Steele et al. 2014)."
-    z = np.uint64(seed % 2 ** 64)
+    z = np.uint64(0)
     with np.errstate(over='ignore'):
-        for word in (np.uint64(epoch), np.asarray(index).astype(np.uint64)[:, None], np.arange(count, dtype=np.uint64)):
+        for word in (np.uint64(seed), np.uint64(epoch), np.asarray(index).astype(np.uint64)[:, None], np.arange(count, dtype=np.uint64)):
             z = (z ^ word) + np.uint64(0x9E3779B97F4A7C15)
             z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
             z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
