@@ -1,0 +1,110 @@
+"Runs that are killed, filled disks, foreign settings: nothing may be lost or mixed up."
+import json, os, random, signal, subprocess, time
+import pytest, torch
+from conftest import COMMAND, cli
+from colorize_nb.data import PhotoSet
+from colorize_nb.features import similarity_net
+from colorize_nb.training import PairCache, PairLoader, Run, draw_pairs, make_config
+from colorize_nb.unet import load_unet
+
+TINY = ("train", "--preset", "tiny", "--epochs", "5", "--out")
+
+def result(folder):
+    "What must be equal to the bit: the record and both weights."
+    weights = folder / (folder / "checkpoint").read_text()
+    states = [load_unet(weights / f"{name}.safetensors").state_dict() for name in ("last", "best")]
+    return (folder / "record.jsonl").read_bytes(), states
+
+def assert_equal(one, two):
+    assert one[0] == two[0]
+    for a, b in zip(one[1], two[1]):
+        assert a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+def test_killed_runs_end_as_if_nothing_had_been(tmp_path, soak):
+    whole = cli(*TINY, tmp_path / "whole")
+    assert whole.returncode == 0, whole.stderr
+    dice, killed, out = random.Random(time.time_ns()), 0, tmp_path / "killed"
+    span = sum(json.loads(line)["train_seconds"] + json.loads(line)["valid_seconds"] for line in open(tmp_path / "whole" / "timings.jsonl"))
+    for attempt in range(20 if soak else 4):
+        again = ["--resume"] if (out / "config.json").exists() else []
+        process = subprocess.Popen([COMMAND, *map(str, TINY), str(out), *again], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        before = (out / "record.jsonl").stat().st_mtime_ns if again and (out / "record.jsonl").exists() else 0
+        deadline = time.time() + 300
+        while process.poll() is None and time.time() < deadline and not ((out / "record.jsonl").exists() and (out / "record.jsonl").stat().st_mtime_ns != before): time.sleep(0.02)
+        time.sleep(dice.uniform(0, span / 3))
+        process.send_signal(signal.SIGKILL)
+        killed += process.wait() == -signal.SIGKILL
+    assert killed >= 2
+    last = cli(*TINY, out, "--resume")
+    assert last.returncode == 0, last.stderr
+    assert_equal(result(tmp_path / "whole"), result(out))
+    assert len(list((out / "checkpoints").iterdir())) == 1 and not list(out.rglob("*.tmp"))
+    record = (tmp_path / "whole" / "record.jsonl").read_bytes()
+    done = cli(*TINY, tmp_path / "whole", "--resume")
+    assert done.returncode == 0 and (tmp_path / "whole" / "record.jsonl").read_bytes() == record
+    refused = cli(*TINY, tmp_path / "whole")
+    assert refused.returncode == 2 and "--resume" in refused.stderr
+    changed = cli(*TINY, tmp_path / "whole", "--resume", "--seed", "5")
+    assert changed.returncode == 2 and "seed was 0, is 5" in changed.stderr and changed.stderr.count("\n") == 1
+
+def test_interrupted_by_the_user(tmp_path):
+    process = subprocess.Popen([COMMAND, *TINY, str(tmp_path / "run")], stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not (tmp_path / "run" / "checkpoint").exists(): time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, text = process.communicate(timeout=120)
+    assert process.returncode == 130 and "Traceback" not in text and "stopped" in text
+
+def test_checkpoints_load_without_code(tmp_path):
+    net, run = torch.nn.Linear(1, 1), Run(tmp_path / "run")
+    from colorize_nb.unet import UNet
+    unet = UNet(width=4)
+    opt = torch.optim.AdamW(unet.parameters(), fused=True)
+    unet(torch.randn(2, 13, 32, 32)).mean().backward()
+    opt.step()
+    run.folder.mkdir()
+    run.note(kind="step", step=0)
+    run.save(unet, opt, is_best=True)
+    state = torch.load(run.folder / run._pointer() / "state.pt", weights_only=True)
+    def plain(value):
+        if isinstance(value, dict): return all(plain(v) for v in value.values())
+        if isinstance(value, (list, tuple)): return all(plain(v) for v in value)
+        return value is None or isinstance(value, (torch.Tensor, int, float, bool, str))
+    assert plain(state)
+
+@pytest.fixture(scope="module")
+def garden():
+    photos, net = PhotoSet.drawn(n=40, size=64, seed=1), similarity_net("L", "untrained")[0]
+    return photos, net
+
+def test_batches_do_not_depend_on_what_came_before(garden, tmp_path):
+    photos, net = garden
+    config = make_config("tiny", hue_rotation=0.5)
+    pairs, _ = draw_pairs(photos, config, net)
+    cache = PairCache(tmp_path, photos, pairs, net, quiet=True)
+    first, second = (PairLoader(photos, pairs, cache, config) for _ in range(2))
+    for epoch in range(3):
+        first.epoch = epoch
+        list(first)
+    second.epoch = second.skip = 2
+    for (x, l, ab, branch), (x2, l2, ab2, branch2) in zip(list(first)[2:], second):
+        assert branch == branch2 and torch.equal(x, x2) and torch.equal(ab, ab2)
+
+def test_every_target_is_seen_once_an_epoch(garden):
+    photos, net = garden
+    config = make_config("tiny", batch_size=4)
+    pairs, valid = draw_pairs(photos, config, net)
+    loader = PairLoader(photos, pairs, None, config)
+    for epoch in range(2):
+        loader.epoch = epoch
+        seen = [row for number in range(len(loader)) for row in loader.plan(number)[0]]
+        assert len(set(pairs[seen, 0])) == len(seen) == len(loader) * 4
+        assert {row % config.references for row in seen} == {epoch % config.references}
+    assert set(valid[:, 0]) == set(photos.valid_idx)
+
+def test_a_flat_folder_pairs_look_alikes(garden):
+    photos, net = garden
+    flat = PhotoSet(photos.images, photos.labels * 0, ["photos"], photos.files, photos.valid)
+    pairs, _ = draw_pairs(flat, make_config("tiny", seed=3), net)
+    assert (pairs[:, 0] != pairs[:, 1]).all() and not set(pairs.flat) & set(photos.valid_idx)
+    same_kind = (photos.labels[pairs[:, 0]] == photos.labels[pairs[:, 1]]).mean()
+    assert same_kind > 1.5 / len(photos.classes)
