@@ -68,11 +68,8 @@ def _blank(size: int, rng: np.random.Generator) -> _Scene:
 # %% ../nbs/01_data.ipynb #037524ed
 def _noise(s: _Scene, cells: int) -> np.ndarray:
     "Smooth noise of about unit variance with `cells` bumps along the side."
-    grid = s.rng.standard_normal((cells + 1, cells + 1)).astype(np.float32)
-    def weights(x):
-        w = np.exp(-((x[:, None] * cells - np.arange(cells + 1)) ** 2) / 0.6)
-        return (w / w.sum(1, keepdims=True)).astype(np.float32)
-    return 1.6 * weights(s.v[:, 0]) @ grid @ weights(s.u[0]).T
+    grid = torch.from_numpy(s.rng.standard_normal((cells + 1, cells + 1)).astype(np.float32))
+    return 1.3 * F.interpolate(grid[None, None], size=s.u.shape, mode='bicubic', align_corners=True)[0, 0].numpy()
 
 def _bulge(t: np.ndarray, lean: float, round_: float) -> np.ndarray:
     "From 0 up to 1 and back as t goes from 0 to 1; `lean` above 1 moves the top towards t = 1."
