@@ -20,7 +20,7 @@ def join(
     "Lightness and colour put together, chroma lowered where sRGB ends."
     if target_l.ndim != 4 or target_l.shape[1] != 1:
         raise ValueError(f'target_l: expected the shape (B, 1, H, W), got {tuple(target_l.shape)}')
-    return fit_gamut(torch.cat([target_l, ab.expand(-1, -1, *target_l.shape[-2:])], 1))
+    return fit_gamut(torch.cat([target_l, ab.expand(len(target_l), -1, *target_l.shape[-2:])], 1))
 
 # %% ../nbs/07a_baselines.ipynb #70df727c
 def grey(
@@ -90,7 +90,7 @@ def welsh(
     chosen = _jittered(*reference.shape[-2:], samples, seed).to(reference.device)
     lent = torch.cat([light, _spread(light), reference[:, 1:]], 1).flatten(2)[:, :, chosen]
     asked = torch.cat([target_l, _spread(target_l)], 1).flatten(2)
-    nearest = (asked[..., None] - lent[:, :2, None]).square().mean(1).argmin(-1)
+    nearest = torch.stack([(s.square().sum(0) - 2 * p.T @ s).argmin(1) for p, s in zip(asked, lent[:, :2])])
     ab = lent[:, 2:].gather(2, nearest[:, None].expand(-1, 2, -1))
     return join(target_l, ab.view(len(ab), 2, *target_l.shape[-2:]))
 

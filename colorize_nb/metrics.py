@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['PSNR_CAP', 'BIN', 'check_rgb', 'check_pair', 'psnr', 'ssim', 'psnr_ab', 'ciede2000', 'colourfulness', 'ab_histogram',
            'histogram_intersection', 'colours_reached', 'diversity', 'leaf_green', 'turned_green', 'feature_size',
-           'top1', 'lpips_net', 'lpips', 'kid', 'fid', 'inception_net', 'inception_features', 'similarity_features']
+           'top1', 'lpips_net', 'lpips', 'kid', 'fid', 'inception_net', 'inception_features', 'similarity_features',
+           'all_measures']
 
 # %% ../nbs/07_metrics.ipynb #103ac9c9
 from pathlib import Path
@@ -86,6 +87,10 @@ def ssim(
     return value.mean((-3, -2, -1)).view(*output.shape[:-2]).mean(-1)
 
 # %% ../nbs/07_metrics.ipynb #2463b722
+def _psnr_ab(lab: Tensor, true: Tensor) -> Tensor:
+    "PSNR of a and b between two Lab pictures."
+    return _decibel((lab - true)[..., 1:, :, :].square().mean((-3, -2, -1)), 255)
+
 def psnr_ab(
     output: Tensor, # sRGB in [0, 1], shape (..., 3, H, W)
     truth: Tensor # sRGB in [0, 1], same shape
@@ -96,11 +101,15 @@ def psnr_ab(
     The grey output already has some 20 dB: print it beside.
     Source: the convention of Zhang et al., Real-time user-guided image colorization, 2017, restricted to ab.
     """
-    output, truth = check_pair(output, truth)
-    error = (rgb_to_lab(output) - rgb_to_lab(truth))[..., 1:, :, :]
-    return _decibel(error.square().mean((-3, -2, -1)), 255)
+    return _psnr_ab(*map(rgb_to_lab, check_pair(output, truth)))
 
 # %% ../nbs/07_metrics.ipynb #340697d3
+def _ciede2000(lab: Tensor, true: Tensor) -> Tensor:
+    "Mean CIEDE2000 between two Lab pictures."
+    from skimage.color import deltaE_ciede2000
+    arrays = (image.movedim(-3, -1).cpu().numpy() for image in (lab, true))
+    return torch.from_numpy(np.asarray(deltaE_ciede2000(*arrays).mean((-2, -1)), dtype=np.float32))
+
 def ciede2000(
     output: Tensor, # sRGB in [0, 1], shape (..., 3, H, W)
     truth: Tensor # sRGB in [0, 1], same shape
@@ -110,10 +119,7 @@ def ciede2000(
     Formula: ΔE00 of CIE Lab (kL = kC = kH = 1), averaged. Range: 0 to about 100, lower is better; 1 is just noticeable.
     Source: Sharma, Wu & Dalal, The CIEDE2000 color-difference formula, 2005; computed by scikit-image.
     """
-    from skimage.color import deltaE_ciede2000
-    output, truth = check_pair(output, truth)
-    lab = [rgb_to_lab(image).movedim(-3, -1).cpu().numpy() for image in (output, truth)]
-    return torch.from_numpy(np.asarray(deltaE_ciede2000(*lab).mean((-2, -1)), dtype=np.float32))
+    return _ciede2000(*map(rgb_to_lab, check_pair(output, truth)))
 
 # %% ../nbs/07_metrics.ipynb #00188f22
 def colourfulness(
@@ -132,15 +138,18 @@ def colourfulness(
 # %% ../nbs/07_metrics.ipynb #5f25ef00
 BIN, _BINS = 8, 33
 
+def _histogram(lab: Tensor) -> Tensor:
+    "`ab_histogram` of a Lab picture."
+    ab = lab[..., 1:, :, :].div(BIN).round().long().clamp(-16, 16) + 16
+    flat = (ab[..., 0, :, :] * _BINS + ab[..., 1, :, :]).reshape(-1, lab.shape[-2] * lab.shape[-1])
+    counts = torch.zeros(len(flat), _BINS ** 2, device=lab.device).scatter_add_(1, flat, torch.ones_like(flat, dtype=torch.float32))
+    return (counts / flat.shape[1]).view(*lab.shape[:-3], _BINS, _BINS)
+
 def ab_histogram(
     image: Tensor # sRGB in [0, 1], shape (..., 3, H, W)
 ) -> Tensor: # share of pixels per colour, shape (..., 33, 33); axis -2 is a, axis -1 is b, each from -132 to 132
     "Joint histogram of a and b with bins 8 wide, one of them centred on grey; it sums to 1."
-    image = check_rgb(image)
-    ab = rgb_to_lab(image)[..., 1:, :, :].div(BIN).round().long().clamp(-16, 16) + 16
-    flat = (ab[..., 0, :, :] * _BINS + ab[..., 1, :, :]).reshape(-1, image.shape[-2] * image.shape[-1])
-    counts = torch.zeros(len(flat), _BINS ** 2, device=image.device).scatter_add_(1, flat, torch.ones_like(flat, dtype=torch.float32))
-    return (counts / flat.shape[1]).view(*image.shape[:-3], _BINS, _BINS)
+    return _histogram(rgb_to_lab(check_rgb(image)))
 
 def histogram_intersection(
     output: Tensor, # sRGB in [0, 1], shape (..., 3, H, W)
@@ -154,6 +163,16 @@ def histogram_intersection(
     return torch.minimum(ab_histogram(output), ab_histogram(reference)).sum((-2, -1))
 
 # %% ../nbs/07_metrics.ipynb #9df896c2
+def _present(share: Tensor) -> Tensor:
+    "Around which bins of a histogram lies at least 0.1 % of the picture?"
+    around = F.avg_pool2d(share.view(-1, 1, _BINS, _BINS), 3, stride=1, padding=1, divisor_override=1)
+    return around.view(share.shape) >= 1e-3 - 1e-6
+
+def _reached(output: Tensor, reference: Tensor) -> Tensor:
+    "`colours_reached` of two histograms."
+    weight = reference * _present(reference)
+    return (weight * _present(output)).sum((-2, -1)) / weight.sum((-2, -1))
+
 def colours_reached(
     output: Tensor, # sRGB in [0, 1], shape (..., 3, H, W)
     reference: Tensor # sRGB in [0, 1], shape (..., 3, H2, W2)
@@ -163,12 +182,7 @@ def colours_reached(
     Formula: Σ g r h / Σ g r, with g the reference's ab histogram and r, h = 1 for the bins around which (3 x 3 bins of 8) at least 0.1 %
     of the reference's or the output's pixels lie. Range: 0 to 1, higher is nearer to the reference; a grey output reaches near-greys. Source: this project.
     """
-    def present(share: Tensor) -> Tensor:
-        around = F.avg_pool2d(share.view(-1, 1, _BINS, _BINS), 3, stride=1, padding=1, divisor_override=1)
-        return around.view(share.shape) >= 1e-3 - 1e-6
-    weight = ab_histogram(reference)
-    weight = weight * present(weight)
-    return (weight * present(ab_histogram(output))).sum((-2, -1)) / weight.sum((-2, -1))
+    return _reached(ab_histogram(output), ab_histogram(reference))
 
 # %% ../nbs/07_metrics.ipynb #fa254271
 def diversity(
@@ -185,13 +199,22 @@ def diversity(
     return (ab[..., first, :, :, :] - ab[..., second, :, :, :]).norm(dim=-3).mean((-3, -2, -1))
 
 # %% ../nbs/07_metrics.ipynb #694b22be
+def _leaf_green(lab: Tensor) -> Tensor:
+    "`leaf_green` of a Lab picture."
+    _, a, b = lab.unbind(-3)
+    hue = torch.atan2(b, a).rad2deg()
+    return (hue >= 100) & (hue <= 150) & (torch.hypot(a, b) >= 12)
+
+def _turned_green(lab: Tensor, true: Tensor) -> Tensor:
+    "`turned_green` of Lab pictures."
+    petals = ~_leaf_green(true) & (true[..., 1:, :, :].norm(dim=-3) >= 20)
+    return (petals & _leaf_green(lab)).sum((-2, -1)) / petals.sum((-2, -1))
+
 def leaf_green(
     image: Tensor # sRGB in [0, 1], shape (..., 3, H, W)
 ) -> Tensor: # bool, shape (..., H, W)
     "Which pixels have the colour of leaves: hue angle 100 to 150 degrees in (a, b), chroma at least 12."
-    a, b = rgb_to_lab(check_rgb(image))[..., 1:, :, :].unbind(-3)
-    hue = torch.atan2(b, a).rad2deg()
-    return (hue >= 100) & (hue <= 150) & (torch.hypot(a, b) >= 12)
+    return _leaf_green(rgb_to_lab(check_rgb(image)))
 
 def turned_green(
     output: Tensor, # sRGB in [0, 1], shape (..., 3, H, W)
@@ -202,9 +225,7 @@ def turned_green(
     Formula: |{not leaf-green in the truth, chroma ≥ 20} ∩ {leaf-green in the output}| / |{not leaf-green in the truth, chroma ≥ 20}|.
     Range: 0 to 1, lower is better. Source: this project, for the failure that the thesis shows in section 5.3.
     """
-    output, truth = check_pair(output, truth)
-    petals = ~leaf_green(truth) & (rgb_to_lab(truth)[..., 1:, :, :].norm(dim=-3) >= 20)
-    return (petals & leaf_green(output)).sum((-2, -1)) / petals.sum((-2, -1))
+    return _turned_green(*map(rgb_to_lab, check_pair(output, truth)))
 
 # %% ../nbs/07_metrics.ipynb #4350b52d
 def feature_size(
@@ -331,3 +352,17 @@ def similarity_features(
 ) -> Tensor: # layer4 averaged over positions, shape (B, 512)
     "Features for `kid` from our own classifier, for machines without the Inception weights."
     return net.eval().body(net.normalize(check_rgb(image)))[-1].mean((-2, -1))
+
+# %% ../nbs/07_metrics.ipynb #4122325c
+def all_measures(
+    output: Tensor, # the colouring, sRGB in [0, 1], shape (..., 3, H, W)
+    truth: Tensor, # sRGB in [0, 1], same shape
+    reference: Tensor # where the colours should come from, sRGB in [0, 1], shape (..., 3, H2, W2)
+) -> dict[str, Tensor]: # measure -> values, shape (...)
+    "All measures that need no network, with shared conversions."
+    output, truth = check_pair(output, truth)
+    lab, true, lent = (rgb_to_lab(image) for image in (output, truth, check_rgb(reference, 'reference')))
+    shares, wanted = _histogram(lab), _histogram(lent)
+    return {'psnr_ab': _psnr_ab(lab, true), 'ciede2000': _ciede2000(lab, true), 'psnr': psnr(output, truth), 'ssim': ssim(output, truth),
+            'intersection': torch.minimum(shares, wanted).sum((-2, -1)), 'reached': _reached(shares, wanted),
+            'colourfulness': colourfulness(output), 'turned_green': _turned_green(lab, true)}
