@@ -6,9 +6,10 @@
 __all__ = ['patchmatch_both']
 
 # %% ../../nbs/03a_patchmatch_cpu.ipynb #92a5970d
-import numpy as np, torch, torch.nn.functional as F
-from numba import float32, int64, njit, prange, uint32, uint64
-from . import Field, lift, parallel_section
+import numpy as np, torch
+from numba import float32, njit, prange, uint64
+from . import Field, mix, parallel_section
+from .exact import coarse_guess
 
 # %% ../../nbs/03a_patchmatch_cpu.ipynb #5c80a841
 _JIT = dict(cache=True, error_model='numpy', fastmath={'reassoc', 'contract', 'nsz'})
@@ -58,11 +59,7 @@ def _norms(feats, height, width, head, tail, k, norms):
             norms[b, at, 1] = np.sqrt(t/(h + t)) + 1e-6 if h + t > 0 else 0
 
 # %% ../../nbs/03a_patchmatch_cpu.ipynb #29bc90f6
-@njit(**_JIT)
-def _mix(h):
-    h = uint32(uint32(h ^ (h >> uint32(16))) * uint32(0x85EBCA6B))
-    h = uint32(uint32(h ^ (h >> uint32(13))) * uint32(0xC2B2AE35))
-    return uint32(h ^ (h >> uint32(16)))
+_mix = njit(**_JIT)(mix)
 
 # %% ../../nbs/03a_patchmatch_cpu.ipynb #657b9807
 @njit(**_JIT)
@@ -78,11 +75,11 @@ def _propose(k, x, y, step, best, h, field, before, other, size, size2, y0, y1, 
         return (qy << 16) | qx
     if k < 6:
         p = other[(best >> 16)*width2 + (best & 0xFFFF)]
-        return int64(before[(p >> 16)*width + (p & 0xFFFF)])
+        return before[(p >> 16)*width + (p & 0xFFFF)]
     r, by, bx = radii[k - 6], best >> 16, best & 0xFFFF
     top, left = max(by - r, 0), max(bx - r, 0)
     rows, cols = min(by + r, height2 - 1) - top + 1, min(bx + r, width2 - 1) - left + 1
-    return ((top + (int64(h >> uint32(16))*rows >> 16)) << 16) | (left + (int64(h & uint32(0xFFFF))*cols >> 16))
+    return ((top + ((h >> 16)*rows >> 16)) << 16) | (left + ((h & 0xFFFF)*cols >> 16))
 
 # %% ../../nbs/03a_patchmatch_cpu.ipynb #be08907d
 @njit(**_JIT)
@@ -95,12 +92,12 @@ def _sweep(a, na, size, b, nb, size2, head, tail, k, field, sims, before, other,
         for col in range(width):
             x = col if step == 1 else width - 1 - col
             p, at = y*width + x, y*sa + x
-            first = best = int64(field[p]); score = sims[p]
+            first = best = field[p]; score = sims[p]
             norm, rest = na[at, 0], na[at, 1]
-            h = _mix(uint32(uint32(p)*uint32(0x9E3779B1)) ^ key)
+            h = _mix(p*0x9E3779B1 ^ key)
             for c in range(n):
-                h = uint32(uint32(h*uint32(0x915F77F5)) + uint32(0x6C8E9CF5))
-                q = _propose(c, x, y, step, best, uint32(h ^ (h >> uint32(15))), field, before, other, size, size2, y0, y1, radii)
+                h = (h*0x915F77F5 + 0x6C8E9CF5) & 0xFFFFFFFF
+                q = _propose(c, x, y, step, best, h ^ (h >> 15), field, before, other, size, size2, y0, y1, radii)
                 if q < 0 or q == best or q == first: continue
                 to = (q >> 16)*sb + (q & 0xFFFF)
                 scale = norm*nb[to, 0]
@@ -116,7 +113,7 @@ def _sweep_all(ft, nt, size, fr, nr, size2, head, tail, k, it, t2r, st, t0, r2t,
     nst, nsr, step = -(-size[0] // strip), -(-size2[0] // strip), 1 - 2*(it % 2)
     for task in prange(len(ft) * (nst + nsr)):
         b, s = task // (nst + nsr), task % (nst + nsr)
-        key = _mix(keys[b] ^ uint32(2*it + (s >= nst)))
+        key = _mix(keys[b] ^ (2*it + (s >= nst)))
         if s < nst:
             _sweep(ft[b], nt[b], size, fr[b], nr[b], size2, head, tail, k, t2r[b], st[b], t0[b], r0[b],
                    step, key, s*strip, min((s + 1)*strip, size[0]), radii)
@@ -176,40 +173,27 @@ def _pack(x, basis, head, k, rows=16):
     return feats, norms, (h, w)
 
 # %% ../../nbs/03a_patchmatch_cpu.ipynb #2a7506c9
-def _coarse(t, r, k, iters, seed):
-    from colorize_nb.patchmatch.exact import exact_both
-    sizes = t.shape[2:], r.shape[2:]
-    if min(*sizes[0], *sizes[1]) < 8: return None
-    a, b = (F.avg_pool2d(x, 2, ceil_mode=True) for x in (t, r))
-    small = a[0, 0].numel()*b[0, 0].numel() <= 1024**2
-    f, g = exact_both(a, b, k) if small else patchmatch_both(a, b, k, iters, seed)
-    return lift(f.index, b.shape[2:], sizes[1], sizes[0]), lift(g.index, a.shape[2:], sizes[0], sizes[1])
+def _starts(t, r, k, iters, seed, rng):
+    guess = coarse_guess(t, r, k, lambda a, b: patchmatch_both(a, b, k, iters, seed))
+    if guess: return [g.flatten(1).numpy() for g in guess]
+    return [rng.integers(0, y[0, 0].numel(), (len(x), x[0, 0].numel())) for x, y in ((t, r), (r, t))]
 
 # %% ../../nbs/03a_patchmatch_cpu.ipynb #43d20af4
-def _starts(t, r, k, iters, seed, init, rng):
-    coarse = _coarse(t, r, k, iters, seed) if init[0] is None and init[1] is None else None
-    fields = []
-    for i, (x, y) in enumerate(((t, r), (r, t))):
-        at = init[i] if init[i] is not None else coarse[i] if coarse else None
-        shape = (len(x), x[0, 0].numel())
-        fields.append(at.flatten(1).numpy() if at is not None else rng.integers(0, y[0, 0].numel(), shape))
-    return fields
-
-# %% ../../nbs/03a_patchmatch_cpu.ipynb #d01c93f0
-def _solve(t, r, k, iters, seed, init, first, strip=16, radii=(16, 8, 4, 2, 1, 1, 1, 1)):
-    rng, c = np.random.default_rng([seed, first]), t.shape[1]
-    starts = _starts(t, r, k, iters, seed, init, rng)
+def _solve(t, r, k, iters, seed, init, strip=16, radii=(16, 8, 4, 2, 1, 1, 1, 1)):
+    rng, c = np.random.default_rng(seed), t.shape[1]
+    starts = _starts(t, r, k, iters, seed, rng)
     basis, head = _basis(t, r)
     (ft, nt, size), (fr, nr, size2) = _pack(t, basis, head, k), _pack(r, basis, head, k)
     t2r, r2t = (np.zeros(s.shape, np.int32) for s in starts)
     st, sr = (np.full(s.shape, -2, np.float32) for s in starts)
-    shared = head, c - head, k
-    _offer(ft, nt, size, fr, nr, size2, *shared, starts[0], t2r, st)
-    _offer(fr, nr, size2, ft, nt, size, *shared, starts[1], r2t, sr)
-    keys = rng.integers(0, 2**32, len(t), dtype=np.uint32)
+    sides = ft, nt, size, fr, nr, size2, head, c - head, k
+    for offered in (starts, init):
+        if offered[0] is not None: _offer(*sides, offered[0], t2r, st)
+        if offered[1] is not None: _offer(fr, nr, size2, ft, nt, size, head, c - head, k, offered[1], r2t, sr)
+    keys, radii = rng.integers(0, 2**32, len(t), dtype=np.int64), np.array(radii)
     for it in range(iters):
         _exchange(t2r, st, size[1], r2t, sr, size2[1])
-        _sweep_all(ft, nt, size, fr, nr, size2, *shared, it, t2r, st, t2r.copy(), r2t, sr, r2t.copy(), keys, strip, np.array(radii))
+        _sweep_all(*sides, it, t2r, st, t2r.copy(), r2t, sr, r2t.copy(), keys, strip, radii)
     if iters: _exchange(t2r, st, size[1], r2t, sr, size2[1])
     return _field(t2r, st, size, size2), _field(r2t, sr, size2, size)
 
@@ -217,18 +201,19 @@ def _field(packed, sims, size, size2):
     index = (packed >> 16).astype(np.int64)*size2[1] + (packed & 0xFFFF)
     return Field(torch.from_numpy(index).view(-1, *size), torch.from_numpy(sims).view(-1, *size))
 
-# %% ../../nbs/03a_patchmatch_cpu.ipynb #17a6d6e8
+# %% ../../nbs/03a_patchmatch_cpu.ipynb #d01c93f0
 def patchmatch_both(
     target:torch.Tensor, # features, (B, C, H, W), float32 on the CPU
     reference:torch.Tensor, # features, (B, C, H2, W2)
     patch_size:int=3, # side of a patch in cells, odd
     iters:int=5, # passes over the maps
     seed:int=0, # of the random numbers
-    init:tuple=(None, None), # two index fields to start from, or None each
-    chunk:int=8, # pairs held in memory at a time
+    init:tuple=(None, None), # two index fields to try at the start, or None each
 )->tuple[Field, Field]: # target to reference, reference to target
     "PatchMatch in both directions on all cores"
+    chunk = max(1, 2**16 // (target[0, 0].numel() + reference[0, 0].numel()))
+    init = [None if i is None else i.flatten(1).numpy() for i in init]
     with parallel_section():
-        found = [_solve(target[b:b+chunk], reference[b:b+chunk], patch_size, iters, seed,
-                        tuple(None if i is None else i[b:b+chunk] for i in init), b) for b in range(0, len(target), chunk)]
+        found = [_solve(target[b:b+chunk], reference[b:b+chunk], patch_size, iters, seed + b,
+                        [None if i is None else i[b:b+chunk] for i in init]) for b in range(0, len(target), chunk)]
     return tuple(Field(*(torch.cat(v) for v in zip(*fields))) for fields in zip(*found))
