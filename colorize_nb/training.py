@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PRESETS', 'HIST_EDGES', 'Config', 'make_config', 'draw_pairs', 'PairCache', 'PairLoader', 'ColorLoss',
            'gradient_norms', 'learning_rate', 'write_whole', 'Run', 'histograms', 'open_pictures', 'Snapshots',
-           'half_pays', 'start_run', 'train', 'export_model']
+           'start_run', 'train', 'export_model']
 
 # %% ../nbs/06_training.ipynb #47c829fb
 import io
@@ -35,6 +35,7 @@ from .colorizer import Colorizer, correspond, full_size, model_files, network_in
 from .data import PhotoSet, apply_affine, augment_affine, draw_flower, progress
 from .features import SimilarityNet, load_net, save_net, similarity_net
 from .patchmatch import warp
+from .similarity import bf16_pays
 from .unet import UNet, load_unet, save_unet
 
 # %% ../nbs/06_training.ipynb #34aa69ce
@@ -453,12 +454,6 @@ class Snapshots:
         self._write(f'epoch-{epoch:04d}', torch.cat([self.l, denormalize_ab(pred)], 1))
 
 # %% ../nbs/06_training.ipynb #4935835f
-def half_pays(
-    device: torch.device | str # where the network runs
-) -> bool: # is bfloat16 faster there?
-    "Does the processor multiply bfloat16 in hardware?"
-    return torch.cuda.is_bf16_supported() if torch.device(device).type == 'cuda' else torch.cpu._is_avx512_bf16_supported()
-
 class _Autocast(Callback):
     "Forward and loss in bfloat16, on any device."
     order = -20
@@ -568,7 +563,7 @@ def _learner(run: Run, unet: UNet, loaders: list[PairLoader], loss_func: ColorLo
     "A fastai Learner with our callbacks in the place of its recorder and bars."
     journal = _Journal(run, config, snapshots, bar)
     callbacks = [_Schedule(run, config), journal, _Checkpoints(run, journal, config.checkpoint_every)]
-    if half_pays(loaders[0].device): callbacks.append(_Autocast(loaders[0].device))
+    if bf16_pays(loaders[0].device): callbacks.append(_Autocast(loaders[0].device))
     learner = Learner(DataLoaders(*loaders), unet, loss_func=loss_func, opt_func=partial(OptimWrapper, opt=partial(torch.optim.AdamW, fused=True)), wd=config.weight_decay, cbs=callbacks)
     learner.remove_cbs([cb for cb in learner.cbs if isinstance(cb, (Recorder, ProgressCallback, CastToTensor))])
     learner.create_opt()
