@@ -10,7 +10,7 @@ __all__ = ['PETAL', 'CENTRE', 'LEAF', 'GROUND', 'DRAWN_KINDS', 'N_COLOURINGS', '
            'apply_affine']
 
 # %% ../nbs/01_data.ipynb #f693220e
-import hashlib, io, json, os, shutil, tarfile, time, unicodedata, urllib.error, urllib.request, warnings
+import hashlib, http.client, io, json, os, shutil, tarfile, time, unicodedata, urllib.error, urllib.request, warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -355,8 +355,9 @@ def load_image(
     if isinstance(source, (str, Path)): return _read(source)[0]
     if isinstance(source, np.ndarray): source = _from_array(source)
     if not isinstance(source, Image.Image): raise ValueError(f'a picture is a path, a Pillow image or an array, not {type(source).__name__}')
-    if source.width * source.height > MAX_PIXELS: raise ValueError(f'{source.width} x {source.height} is more than {MAX_PIXELS // 10**6} million pixels')
-    return _as_rgb(source)[0]
+    if not 0 < source.width * source.height <= MAX_PIXELS: raise ValueError(f'{source.width} x {source.height}: a picture has 1 to {MAX_PIXELS // 10**6} million pixels')
+    try: return _as_rgb(source)[0]
+    except OSError as e: raise ValueError(f'the picture cannot be decoded ({e})') from None
 
 # %% ../nbs/01_data.ipynb #eaf50ded
 LOOK, SHIFT = 96, 6
@@ -428,38 +429,7 @@ def valid_counts(
     if total == {name: n for name, (n, _) in FLOWERS.items()}: return {name: v for name, (_, v) in FLOWERS.items()}
     return {name: max(round(n / 10), 1) if n > 1 else 0 for name, n in total.items()}
 
-def _order(name: str) -> bytes:
-    "A place in the queue that depends on the name alone."
-    return hashlib.sha256(unicodedata.normalize('NFC', name).encode()).digest()
-
-def draw_split(
-    files: list[str], # name of each picture: class/name.jpg
-    names: list[str], # class name of each picture
-    groups: np.ndarray, # group number of each picture (N,)
-    counts: dict[str, int] # class name -> validation pictures wanted
-) -> np.ndarray: # bool (N,): is it a validation picture?
-    "Fill the validation set with whole groups, in the order of a hash of their names, until each class has its count."
-    members = {}
-    for i, g in enumerate(groups.tolist()): members.setdefault(g, []).append(i)
-    left, valid = Counter(counts), np.zeros(len(files), dtype=bool)
-    for group in sorted(members.values(), key=lambda m: min(_order(files[i]) for i in m)):
-        need = Counter(names[i] for i in group)
-        if all(left[name] >= k for name, k in need.items()):
-            left.subtract(need)
-            valid[group] = True
-    return valid
-
 # %% ../nbs/01_data.ipynb #ffcacf3b
-FLOWERS = {'daisy': (764, 81), 'dandelion': (1052, 94), 'rose': (784, 74), 'sunflower': (733, 69), 'tulip': (984, 95)}
-
-def valid_counts(
-    names: list[str] # class name of each picture
-) -> dict[str, int]: # class name -> number of validation pictures
-    "The thesis' counts for the 4317 flower photos, a tenth of each class for anything else."
-    total = Counter(names)
-    if total == {name: n for name, (n, _) in FLOWERS.items()}: return {name: v for name, (_, v) in FLOWERS.items()}
-    return {name: max(round(n / 10), 1) if n > 1 else 0 for name, n in total.items()}
-
 def _order(name: str) -> bytes:
     "A place in the queue that depends on the name alone."
     return hashlib.sha256(unicodedata.normalize('NFC', name).encode()).digest()
@@ -592,7 +562,7 @@ def _prepare_one(path: Path, file: str, size: int) -> dict:
     try:
         image, notes = _read(path, fit=size)
         if min(image.size) < MIN_SIDE: raise ValueError(f'{path}: {image.width} x {image.height} pixels is too small')
-    except (ValueError, OSError) as e:
+    except (ValueError, PermissionError) as e:
         return {'file': file, 'action': 'removed', 'reason': str(e).removeprefix(f'{path}: ')}
     digest = hashlib.sha256(repr((image.size, image.mode)).encode() + image.tobytes()).hexdigest()
     return {'file': file, 'action': 'normalised' if notes else 'kept', 'reason': ', '.join(notes),
@@ -677,34 +647,7 @@ def _find_duplicates(records: list[dict], looks: np.ndarray) -> np.ndarray:
         records[j]['reason'] = '; '.join(filter(None, (records[j]['reason'], note)))
     return join_groups(len(records), [link[:2] for link in links])
 
-def _fingerprint(root: Path, files: list[str], size: int) -> str:
-    "Changes when a file of the source, its size or its date changes."
-    parts = [(f, (root / f).stat().st_size, (root / f).stat().st_mtime_ns) for f in files]
-    return hashlib.sha256(repr((1, size, parts)).encode()).hexdigest()
-
-def _check_out(root: Path, out: Path, need: int) -> None:
-    "Refuse an output folder that lies in the source, is a file, or has too little space."
-    if root.resolve() in (out.resolve(), *out.resolve().parents): raise ValueError(f'{out}: lies inside the source folder, which is not to be changed')
-    if out.exists() and not out.is_dir(): raise ValueError(f'{out}: exists and is not a folder')
-    try: out.mkdir(parents=True, exist_ok=True)
-    except OSError as e: raise OSError(e.errno, f'{out}: cannot be made ({e.strerror})') from None
-    free = shutil.disk_usage(out).free
-    if free < need: raise OSError(28, f'{out}: {need / 1e6:.0f} MB are needed and {free / 1e6:.0f} MB are free')
-
 # %% ../nbs/01_data.ipynb #7509935d
-def _find_duplicates(records: list[dict], looks: np.ndarray) -> np.ndarray:
-    "Group number of each record; the reason of every duplicate is noted in its record."
-    first, links = {}, []
-    for i, r in enumerate(records):
-        j = first.setdefault(r['digest'], i)
-        if j != i: links.append((j, i, 1.0))
-    same = {(i, j) for i, j, _ in links}
-    links += [(i, j, s) for i, j, s in similar_pairs(looks) if (i, j) not in same]
-    for i, j, score in links:
-        note = f"the same pixels as {records[i]['file']}" if (i, j) in same else f"nearly the same as {records[i]['file']} ({score:.3f})"
-        records[j]['reason'] = '; '.join(filter(None, (records[j]['reason'], note)))
-    return join_groups(len(records), [link[:2] for link in links])
-
 def _fingerprint(root: Path, files: list[str], size: int) -> str:
     "Changes when a file of the source, its size or its date changes."
     parts = [(f, (root / f).stat().st_size, (root / f).stat().st_mtime_ns) for f in files]
@@ -770,8 +713,8 @@ def prepare(
     fingerprint = _fingerprint(root, files + strays, size)
     done = out / 'data.json'
     if done.exists() and json.loads(done.read_text(encoding='utf-8')).get('fingerprint') == fingerprint: return PhotoSet.open(out)
-    _check_out(root, out, 2 * len(files) * (size * size * 3 + LOOK * LOOK))
     partial = out / f'partial-{fingerprint[:16]}'
+    _check_out(root, out, 2 * len(files) * (size * size * 3 + LOOK * LOOK) - sum(p.stat().st_size for p in partial.glob('*')))
     try:
         chunks = _decode_chunks(root, files, size, partial, quiet)
         _assemble(root, out, dict(listing), strays, chunks, size, fingerprint)
@@ -829,7 +772,8 @@ def download(
         except urllib.error.HTTPError as e:
             if e.code == 416: break
             raise ConnectionError(f'{url}: {e.code} {e.reason}') from None
-        except (urllib.error.URLError, ConnectionError, TimeoutError) as e: reason = getattr(e, 'reason', e)
+        except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as e: reason = getattr(e, 'reason', e)
+        except OSError as e: raise OSError(e.errno, f'{part}: cannot be written ({e.strerror or e})') from None
         time.sleep(attempt / 4)
     else: raise ConnectionError(f'{url}: cannot be fetched ({reason}); run it again to go on from here')
     with open(part, 'rb') as f: found = hashlib.file_digest(f, 'sha256').hexdigest()
@@ -853,6 +797,7 @@ def unpack(
         for old, new in (rename or {}).items(): (top / old).rename(top / new)
         top.replace(folder)
     except (tarfile.TarError, EOFError, ValueError, FileNotFoundError) as e: raise ValueError(f'{archive}: cannot be unpacked ({e})') from None
+    except OSError as e: raise OSError(e.errno, f'{folder}: cannot be written ({e.strerror or e})') from None
     finally: shutil.rmtree(aside, ignore_errors=True)
     return folder
 
@@ -888,7 +833,7 @@ def _uniforms(index: np.ndarray, seed: int, epoch: int, count: int) -> np.ndarra
     "`count` numbers in [0, 1) for each index (B, count), a pure function of its arguments (splitmix64, Steele et al. 2014)."
     z = np.uint64(0)
     with np.errstate(over='ignore'):
-        for word in (np.uint64(seed), np.uint64(epoch), np.asarray(index).astype(np.uint64)[:, None], np.arange(count, dtype=np.uint64)):
+        for word in (np.uint64(seed % 2 ** 64), np.uint64(epoch), np.asarray(index).astype(np.uint64)[:, None], np.arange(count, dtype=np.uint64)):
             z = (z ^ word) + np.uint64(0x9E3779B97F4A7C15)
             z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
             z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

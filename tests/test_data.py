@@ -154,7 +154,7 @@ def test_what_is_no_picture(tmp_path):
     for name, error, reason in (('text.jpg', ValueError, 'not a picture'), ('empty.png', ValueError, 'empty'), ('no.png', FileNotFoundError, 'no such file'), ('.', ValueError, 'folder')):
         with pytest.raises(error, match=reason) as e: load_image(tmp_path / name)
         one_line(e)
-    for thing in (3, None, np.zeros((3, 4, 5)), np.zeros((4, 4), int), np.zeros((0, 4, 3), np.uint8)):
+    for thing in (3, None, np.zeros((3, 4, 5)), np.zeros((4, 4), int), np.zeros((0, 4, 3), np.uint8), Image.new('RGB', (0, 5))):
         with pytest.raises(ValueError): load_image(thing)
 
 
@@ -170,6 +170,11 @@ def test_size_limits(tmp_path):
     one_line(e)
     assert load_image(save(Image.new('1', (12000, 9000)), tmp_path / 'camera.png')).size == (12000, 9000)
     assert load_image(save(Image.new('RGB', (1, 1), 'red'), tmp_path / 'dot.png')).size == (1, 1)
+
+
+def test_a_lazy_pillow_image_that_is_cut(photo, tmp_path):
+    whole = save(photo, tmp_path / 'x.jpg').read_bytes()
+    with pytest.raises(ValueError, match='cannot be decoded'): load_image(Image.open(io.BytesIO(whole[:len(whole) // 2])))
 
 
 # duplicates and split
@@ -302,6 +307,17 @@ def test_too_little_space_is_said_at_once(source, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, 'disk_usage', lambda path: shutil._ntuple_diskusage(10, 9, 1) if hasattr(shutil, '_ntuple_diskusage') else None)
     with pytest.raises(OSError, match='MB are needed') as e: prepare(source, tmp_path / 'out', quiet=True)
     one_line(e)
+
+
+def test_a_source_that_goes_away_is_no_removal(source, tmp_path, monkeypatch):
+    real = data._prepare_one
+    def gone(path, file, size):
+        if file == 'tulip/03.png': path.unlink()
+        return real(path, file, size)
+    monkeypatch.setattr(data, '_prepare_one', gone)
+    with pytest.raises(FileNotFoundError, match='03.png') as e: prepare(source, tmp_path / 'out', size=32, quiet=True)
+    one_line(e)
+    assert not (tmp_path / 'out' / 'data.json').exists()
 
 
 def test_report_of_a_messy_folder(source, tmp_path, photo):
