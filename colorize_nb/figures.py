@@ -24,8 +24,8 @@ from .color import A_MEAN, A_STD, B_MEAN, B_STD
 # %% ../nbs/08_figures.ipynb #e2c6ca64
 STYLE = {"font.family": "DejaVu Sans", "font.size": 9, "axes.titlesize": 9, "axes.labelsize": 9, "legend.fontsize": 8,
          "xtick.labelsize": 8, "ytick.labelsize": 8, "axes.spines.top": False, "axes.spines.right": False,
-         "axes.axisbelow": True, "grid.color": "0.88", "grid.linewidth": .6, "legend.frameon": False,
-         "lines.linewidth": 1.5, "figure.dpi": 80, "image.cmap": "cividis", "svg.hashsalt": "colorize_nb"}
+         "axes.axisbelow": True, "grid.color": "0.88", "grid.linewidth": .6, "legend.framealpha": .8, "legend.edgecolor": "none",
+         "lines.linewidth": 1.5, "figure.dpi": 72, "image.cmap": "cividis", "svg.hashsalt": "colorize_nb"}
 COLOURS = {"predicted": "#D55E00", "target": "#0072B2", "training": "#0072B2", "validation": "#D55E00",
            "rate": "#009E73", "quiet": "0.65", "ink": "0.15", "R": "#D55E00", "G": "#009E73", "B": "#0072B2"}
 
