@@ -9,6 +9,7 @@ __all__ = ['PSNR_CAP', 'BIN', 'check_rgb', 'check_pair', 'psnr', 'ssim', 'psnr_a
            'all_measures']
 
 # %% ../nbs/07_metrics.ipynb #103ac9c9
+import warnings
 from pathlib import Path
 import numpy as np
 import torch
@@ -313,7 +314,10 @@ def kid(
     from torchmetrics.image.kid import KernelInceptionDistance
     size = min(min(len(output), len(real)) // 2, 100)
     if size < 2: raise ValueError(f'kid: expected at least 4 pictures on each side, got {len(output)} and {len(real)}')
-    mean, std = _two_sets(KernelInceptionDistance(_Given(output.shape[1]), subsets=50, subset_size=size), output.float(), real.float())
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', UserWarning)
+        metric = KernelInceptionDistance(_Given(output.shape[1]), subsets=50, subset_size=size)
+    mean, std = _two_sets(metric, output.float(), real.float())
     return mean.item(), std.item()
 
 def fid(
