@@ -128,7 +128,7 @@ def similarity_learner(
     "A fastai learner that tells the classes of `photos` apart."
     _check_variants([variant])
     _check_photos(photos)
-    if net is None: net, _ = similarity_net(space, base, len(photos.classes), allow_untrained=True)
+    if net is None: net, _ = similarity_net(space, base, len(photos.classes))
     net.to(memory_format=torch.channels_last)
     device = next(net.parameters()).device
     learn = Learner(photo_loaders(photos, net, batch_size, size, seed), net, loss_func=F.cross_entropy, opt_func=Adam, metrics=accuracy,
@@ -284,7 +284,7 @@ def _run_plan(photos: PhotoSet, base, plan: dict, out: str | Path, progress: boo
     "Do what the record says is missing."
     _check_photos(photos)
     out = Path(out)
-    net, description = similarity_net(plan['space'], base, len(photos.classes), allow_untrained=True)
+    net, description = similarity_net(plan['space'], base, len(photos.classes))
     plan = {**plan, 'base': description, **_identity(photos, net)}
     _claim(out, plan)
     (out / 'trials').mkdir(exist_ok=True)

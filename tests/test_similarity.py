@@ -12,7 +12,7 @@ from colorize_nb.similarity import VARIANTS, draw_trial, finetune, next_job, rea
 TINY = dict(space='L', base='untrained', trials=2, keep=1, more_epochs=1, variants=('head+bn',), batch_size=8, size=32, progress=False)
 
 @pytest.fixture(scope='module')
-def flowers(): return PhotoSet.drawn(n=20, size=64, seed=0)
+def flowers(): return PhotoSet.drawn(n=25, size=64, seed=0)
 
 def untimed(out): return [{k: v for k, v in r.items() if k != 'seconds'} for r in read_trials(out)]
 
@@ -104,7 +104,7 @@ SCRIPT = """
 import json, sys
 from colorize_nb.data import PhotoSet
 from colorize_nb.similarity import search
-search(PhotoSet.drawn(n=20, size=64, seed=0), out=sys.argv[1], **json.loads(sys.argv[2]))
+search(PhotoSet.drawn(n=25, size=64, seed=0), out=sys.argv[1], **json.loads(sys.argv[2]))
 """
 
 def test_killed_search_ends_as_the_undisturbed_one(undisturbed, flowers, tmp_path):
@@ -137,7 +137,7 @@ def test_other_plan_is_refused(undisturbed, flowers, change, words):
     assert (undisturbed[0] / 'trials.jsonl').read_bytes() == record
 
 def test_other_photos_are_refused(undisturbed):
-    with pytest.raises(ValueError, match='photos is'): search(PhotoSet.drawn(n=25, size=64, seed=0), out=undisturbed[0], **TINY)
+    with pytest.raises(ValueError, match='photos is'): search(PhotoSet.drawn(n=30, size=64, seed=0), out=undisturbed[0], **TINY)
 
 def test_full_disk_leaves_the_record_whole(tmp_path, monkeypatch):
     log = tmp_path / 'trials.jsonl'
