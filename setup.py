@@ -2,6 +2,13 @@
 from configparser import ConfigParser
 from pathlib import Path
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
+
+class BuildPy(build_py):
+    "Takes the recorded split of the flower photos, kept in data/, into the package."
+    def run(self):
+        super().run()
+        if not self.editable_mode: self.copy_file("data/flowers_split.csv", f"{self.build_lib}/colorize_nb/flowers_split.csv")
 
 ini = ConfigParser(delimiters=["="], interpolation=None)
 ini.read("settings.ini", encoding="utf-8")
@@ -20,6 +27,7 @@ setup(
     license="Apache-2.0",
     keywords=cfg["keywords"],
     classifiers=[f"Programming Language :: Python :: 3.{minor}" for minor in (11, 12, 13)],
+    cmdclass={"build_py": BuildPy},
     packages=find_packages(include=["colorize_nb", "colorize_nb.*"]),
     package_data={"colorize_nb": ["weights/**/*"]},
     include_package_data=True,

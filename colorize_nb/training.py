@@ -44,9 +44,9 @@ class Config:
     "All decisions of a run."
     preset: str = 'laptop' # name of the preset that it started from
     seed: int = 0 # of the initial weights, pairs, order and augmentation
-    epochs: int = 24 # passes over the training pictures
+    epochs: int = 14 # passes over the training pictures
     batch_size: int = 16 # pictures a step
-    width: int = 32 # of the U-Net
+    width: int = 24 # of the U-Net
     size: int = 128 # side of the training crops, in pixels
     lr_start: float = 1e-5 # learning rate of the first step
     lr_max: float = 2e-3 # highest learning rate
@@ -56,9 +56,10 @@ class Config:
     alpha: float = 0.02 # weight of the perceptual loss
     patchmatch: bool = True # hints from PatchMatch and both losses? without: no hints, chrominance alone
     hue_rotation: float = 0.0 # share of the pictures in chrominance steps whose colours are turned by a random angle
-    references: int = 4 # references a target, used in turn
+    references: int = 2 # references a target, used in turn
     other_class: float = 0.1 # share of the references that come from another class
-    method: str = 'auto' # how to match
+    method: str = 'patchmatch' # how to match
+    iters: int = 2 # iterations of PatchMatch
     checkpoint_every: int = 200 # steps between checkpoints; there is one at the end of each epoch too
     limit: int | None = None # use this many training pictures only
 
@@ -120,20 +121,21 @@ class PairCache:
         photos: PhotoSet, # the pictures
         pairs: np.ndarray, # (target, reference), shape (N, 2)
         net: SimilarityNet, # L network whose features are matched
-        method: str = 'auto', # how to match
+        method: str = 'patchmatch', # how to match
+        iters: int = 2, # iterations of PatchMatch
         seed: int = 0, # of PatchMatch
         batch: int = 16, # pairs matched at once
         quiet: bool = False # no progress bar?
     ):
         self.size = photos.images.shape[1]
         weights = sha256(b''.join(value.cpu().numpy().tobytes() for value in net.body.state_dict().values())).hexdigest()
-        key = sha256(repr((weights, photos.files, self.size, pairs.tolist(), method, seed)).encode()).hexdigest()[:16]
+        key = sha256(repr((weights, photos.files, self.size, pairs.tolist(), method, iters, seed)).encode()).hexdigest()[:16]
         self.folder, self.count = Path(folder) / key, len(pairs)
         self._open()
         done = self._done()
         starts = range(done, self.count, batch)
         for start in progress(starts, 'matching pairs', quiet=quiet or not starts):
-            self._match(photos, pairs[start:start + batch], start, net, method, seed)
+            self._match(photos, pairs[start:start + batch], start, net, method=method, iters=iters, seed=seed)
 
     def _open(self):
         "Memory maps of the right shape, new or old."
@@ -149,11 +151,11 @@ class PairCache:
 
     def _done(self) -> int: return int((self.folder / 'done').read_text()) if (self.folder / 'done').exists() else 0
 
-    def _match(self, photos, pairs, start, net, method, seed):
+    def _match(self, photos, pairs, start, net, **how):
         "Match some pairs and note that they are done."
         device = next(net.parameters()).device
         l = [rgb_to_lab(to_tensor(np.asarray(photos.images[side])).to(device))[:, :1] for side in pairs.T]
-        found = correspond(net, *l, method=method, seed=seed)
+        found = correspond(net, *l, **how)
         stop = start + len(pairs)
         self.maps['there'][start:stop], self.maps['back'][start:stop] = found.there.cpu().numpy(), found.back.cpu().numpy()
         for level, s in enumerate(found.similarity): self.maps[f'similarity-{level}'][start:stop] = s.cpu().numpy()
@@ -595,7 +597,7 @@ def train(
     run = start_run(out, about, net, resume)
     net = load_net(run.folder / 'features.safetensors').to(device)
     pairs, valid_pairs = draw_pairs(photos, config, net)
-    caches = [PairCache(cache or run.folder / 'cache', photos, p, net, config.method, config.seed, quiet=quiet) for p in (pairs, valid_pairs)] if config.patchmatch else [None, None]
+    caches = [PairCache(cache or run.folder / 'cache', photos, p, net, config.method, config.iters, config.seed, quiet=quiet) for p in (pairs, valid_pairs)] if config.patchmatch else [None, None]
     loaders = [PairLoader(photos, p, c, config, train, device) for p, c, train in zip((pairs, valid_pairs), caches, (True, False))]
     unet = _new_unet(config, init).to(device, memory_format=torch.channels_last)
     _fit(run, unet, loaders, ColorLoss(rgb and rgb.to(device), config.alpha), config, _snapshots(run, photos, valid_pairs, config, net), resume, quiet)

@@ -57,10 +57,10 @@ def time_stages(
     l = [decode(side)[:, :1] for side in (0, 1)]
     maps = [l_features(net, one) for one in l]
     with tempfile.TemporaryDirectory() as folder:
-        loader = PairLoader(photos, pairs, PairCache(folder, photos, pairs, net, config.method, quiet=True), config, device=device)
+        loader = PairLoader(photos, pairs, PairCache(folder, photos, pairs, net, config.method, config.iters, quiet=True), config, device=device)
         rows, _ = loader.plan(0)
         x, l1, ab, _ = loader.batch(rows, 'chrominance')
-        stages = {'decode': lambda: decode(0), 'features': lambda: l_features(net, l[0]), 'matching': lambda: match_pyramid(*maps, method=config.method),
+        stages = {'decode': lambda: decode(0), 'features': lambda: l_features(net, l[0]), 'matching': lambda: match_pyramid(*maps, method=config.method, iters=config.iters),
                   'batch': lambda: (loader.batch(rows, 'chrominance'), loader.batch(rows, 'perceptual'))}
         times = {name: seconds(work, repeats) * 1e3 / len(rows) for name, work in stages.items()}
     times['features'], times['batch'] = 2 * times['features'], times['batch'] / 2
