@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['STYLE', 'COLOURS', 'EDGES', 'CENTRES', 'GREY', 'LINES_NOTE', 'LOSS_UNITS', 'THESIS_ACCURACY', 'styled', 'sheet',
            'save_figure', 'read_lines', 'Record', 'read_record', 'densities', 'quantile', 'draw_ridges', 'plot_ridges',
-           'draw_heat', 'plot_heat', 'plot_views', 'draw_loss', 'draw_rate', 'plot_losses', 'plot_branches',
-           'join_trials', 'plot_search', 'Snapshots', 'read_snapshots', 'picture_grid', 'plot_truth',
+           'draw_heat', 'plot_heat', 'plot_views', 'spread', 'overlap', 'draw_loss', 'draw_rate', 'plot_losses',
+           'plot_branches', 'join_trials', 'plot_search', 'Snapshots', 'read_snapshots', 'picture_grid', 'plot_truth',
            'plot_predictions', 'common_palette', 'write_gif', 'progress_frames', 'write_progress']
 
 # %% ../nbs/08_figures.ipynb #5cc33980
@@ -273,6 +273,20 @@ def plot_views(
     bottom.supxlabel(LINES_NOTE, fontsize=8, color="0.35")
     for axis in axes.ravel(): axis.label_outer()
     return figure
+
+# %% ../nbs/08_figures.ipynb #e31718ff
+def spread(
+    density:np.ndarray # (n, 128) densities over EDGES
+)->np.ndarray: # (n,) in standard deviations of the channel
+    "Distance between the 10th and the 90th percentile."
+    return quantile(density, .9) - quantile(density, .1)
+
+def overlap(
+    one:np.ndarray, # (n, 128) densities over EDGES
+    other:np.ndarray, # (n, 128) or (128,) densities over EDGES
+)->np.ndarray: # (n,) from 0 to 1
+    "Area that two distributions have in common."
+    return (np.minimum(one, other) * np.diff(EDGES)).sum(-1)
 
 # %% ../nbs/08_figures.ipynb #3c6c7395
 LOSS_UNITS = {"chrominance": "MSE of normalised ab (std²)", "perceptual": "weighted MSE of features"}

@@ -8,14 +8,15 @@ __all__ = ['THESIS_SPLIT', 'SHORT', 'FOLDED', 'SILENT', 'HEADS', 'THESIS_TIMES',
            'plot_augmentations', 'trace_network', 'draw_network', 'graph_similarity', 'graph_unet', 'save_graph',
            'has_weights', 'some_pairs', 'grey_lab', 'colorize_pictures', 'plot_plain_results', 'plot_results',
            'fine_pictures', 'plot_failures', 'find_prediction', 'plot_tools', 'read_bench', 'plot_timings',
-           'FigureSpec', 'kind_of', 'find_sources', 'parse_only', 'write_figure', 'make_figures', 'command_for',
-           'write_index', 'figure_map']
+           'FigureSpec', 'kind_of', 'find_sources', 'parse_only', 'write_figure', 'committed_runs', 'make_figures',
+           'command_for', 'write_index', 'results_run', 'run_summary', 'figure_map']
 
 # %% ../nbs/08a_gallery.ipynb #055b5d42
 import html, json, os
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import mkdtemp
 import numpy as np
 import torch
 from matplotlib.figure import Figure
@@ -166,7 +167,7 @@ def draw_network(
     column = {n: out[2] if len(out) == 4 else 0 for n, (_, out) in nodes.items()}
     sizes, fill = sorted(set(column.values()), reverse=True), {"conv": "#CFE5F4", "linear": "#CFE5F4", "add": "#F6E0B5", "concatenate": "#F6E0B5"}
     graph = graphviz.Digraph(name, graph_attr=dict(newrank="true", splines="ortho", ordering="in", nodesep=".25", ranksep=".22", fontname="DejaVu Sans", fontsize="10", bgcolor="white"),
-                             node_attr=dict(shape="box", style="filled", color="#555555", fontname="DejaVu Sans", fontsize="10", margin=".04,.02", height=".2", width="1.65"),
+                             node_attr=dict(shape="box", style="filled", color="#555555", fontname="DejaVu Sans", fontsize="10", margin=".04,.04", height=".2", width="1.65"),
                              edge_attr=dict(color="#333333", arrowsize=".6"))
     for size in sizes:
         with graph.subgraph(name=f"cluster_{size}", graph_attr=dict(label=f"{size} x {size} px" if size else "vectors", color="#BBBBBB", style="rounded")) as box:
@@ -505,11 +506,12 @@ def write_figure(
     return path
 
 # %% ../nbs/08a_gallery.ipynb #6bf535f7
-def _default_runs():
-    "The committed records: here, or in the checkout this module is part of."
-    for root in (Path.cwd(), Path(__file__).resolve().parent.parent):
-        places = [root/"benchmarks"/name for name in ("runs", "results")]
-        if any(place.is_dir() for place in places): return [path for place in places if place.is_dir() for path in sorted(place.iterdir()) if kind_of(path)]
+def committed_runs(
+)->list: # of paths that `find_sources` understands; empty where there is no checkout
+    "The records that are committed with the project: in the checkout around the working folder, or around this module."
+    for root in (Path.cwd(), *Path.cwd().parents, Path(__file__).resolve().parent.parent):
+        places = [path for name in ("runs", "results") for path in sorted((root/"benchmarks"/name).glob("*")) if kind_of(path)]
+        if places: return places
     return []
 
 def make_figures(
@@ -522,7 +524,7 @@ def make_figures(
 )->dict: # number: Path of what was written, or a str saying why it was not
     "Draw the figures of the thesis from records, and a page that shows them; what has no record is listed as missing."
     wanted, out = parse_only(only), Path(out)
-    sources = find_sources(_default_runs() if runs is None else runs, data, predictions)
+    sources = find_sources(committed_runs() if runs is None else runs, data, predictions)
     out.mkdir(parents=True, exist_ok=True)
     made = {}
     for number in progress(wanted, "figures", quiet=quiet):
@@ -588,6 +590,32 @@ def write_index(
     path.write_text(PAGE.format(count=f"{len(good)} of {len(made)} figures drawn.", links=" ".join(f'<a href="#{n}">{n}</a>' for n in good),
                                 figures="\n".join(_shown(n, p, sources) for n, p in good.items()), missing=missing), encoding="utf-8")
     return path
+
+# %% ../nbs/08a_gallery.ipynb #7cd7f885
+def results_run(
+    kind:str, # "plain", "patchmatch" or "unstable"
+    tiny:bool=None, # a tiny run instead of the committed record? None: as the environment variable TINY says
+)->Path: # a run folder
+    "The committed record of a kind, or a tiny run made on the spot."
+    found = {} if (os.environ.get("TINY") == "1" if tiny is None else tiny) else find_sources(committed_runs())
+    if kind in found: return found[kind]
+    from colorize_nb.features import similarity_net
+    from colorize_nb.training import make_config, train
+    flowers = PhotoSet.drawn(40, size=80)
+    nets = [similarity_net(space, "untrained", n_classes=len(flowers.classes))[0] for space in ("L", "RGB")]
+    changes = {"plain": {"patchmatch": False}, "patchmatch": {}, "unstable": {"patchmatch": False, "lr_start": 1., "lr_max": 1.}}[kind]
+    return train(flowers, Path(mkdtemp())/f"tiny-{kind}", make_config("tiny", epochs=10, **changes), *nets, quiet=True)
+
+def run_summary(
+    run # run folder or Record
+)->str: # one line
+    "What a run was, in a sentence: preset, epochs, batch, width, rates and hours."
+    record = fig.read_record(run)
+    config, path = record.config, record.folder/"timings.jsonl"
+    seconds = sum(line["train_seconds"] + line["valid_seconds"] for line in fig.read_lines(path)) if path.is_file() else 0
+    time = f"{seconds / 3600:.1f} hours" if seconds > 3600 else f"{seconds / 60:.1f} minutes"
+    return (f"{record.folder.name}: preset {config['preset']}, {record.epochs[-1]['epoch']} epochs of {record.epochs[-1]['step'] // max(1, record.epochs[-1]['epoch'])} steps, "
+            f"batch {config['batch_size']}, width {config['width']}, rate {config['lr_start']:g} to {config['lr_max']:g}, PatchMatch {'on' if config['patchmatch'] else 'off'}, {time}")
 
 # %% ../nbs/08a_gallery.ipynb #7aaa97a8
 def figure_map(
