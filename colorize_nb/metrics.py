@@ -64,8 +64,9 @@ def psnr(
 
 # %% ../nbs/07_metrics.ipynb #4d2b1aa2
 def _window(image: Tensor, weights: Tensor) -> Tensor:
-    "Weighted mean around each inner pixel: (N, 1, H, W) filtered along both axes."
-    return F.conv2d(F.conv2d(image, weights[None, None, :, None]), weights[None, None, None])
+    "Weighted mean around each inner pixel of (..., H, W): the filter along an axis as a banded matrix."
+    rows, columns = (torch.eye(n, device=image.device).unfold(0, len(weights), 1) @ weights for n in image.shape[-2:])
+    return rows @ image @ columns.mT
 
 def ssim(
     output: Tensor, # sRGB in [0, 1], shape (..., 3, H, W), sides of at least 11
@@ -81,11 +82,11 @@ def ssim(
     if min(output.shape[-2:]) < 11: raise ValueError(f'ssim: expected sides of at least 11 pixels, got {tuple(output.shape[-2:])}')
     offsets = torch.arange(-5., 6., device=output.device)
     weights = torch.softmax(-offsets ** 2 / (2 * 1.5 ** 2), 0)
-    x, y = (image.reshape(-1, 1, *image.shape[-2:]) for image in (output, truth))
+    x, y = output, truth
     mx, my = _window(x, weights), _window(y, weights)
     vx, vy, vxy = _window(x * x, weights) - mx * mx, _window(y * y, weights) - my * my, _window(x * y, weights) - mx * my
     value = (2 * mx * my + 1e-4) * (2 * vxy + 9e-4) / ((mx * mx + my * my + 1e-4) * (vx + vy + 9e-4))
-    return value.mean((-3, -2, -1)).view(*output.shape[:-2]).mean(-1)
+    return value.mean((-3, -2, -1))
 
 # %% ../nbs/07_metrics.ipynb #2463b722
 def _psnr_ab(lab: Tensor, true: Tensor) -> Tensor:
