@@ -23,7 +23,7 @@ def _tiles(height, width, side):
     return [(y0, y1, x0, x1) for y0, y1 in zip(ys, ys[1:]) for x0, x1 in zip(xs, xs[1:])]
 
 def _sides(memory, k, side=64):
-    cells = max(2, memory*2**20 // 4)
+    cells = memory*2**20 // 4
     side = min(side, max(1, int(cells**0.5) - k + 1))
     return max(1, min(24, int((cells / (side + k - 1)**2)**0.5) - k + 1)), side
 
@@ -142,7 +142,7 @@ def _group_torch(t, r, k, memory):
     (pt, inv_t), (pr, inv_r), sizes = _pixels(t, k), _pixels(r, k), (t.shape[2:], r.shape[2:])
     best = [torch.full((len(t), n.numel()), -2., device=t.device) for n in sizes]
     at = [torch.zeros_like(b, dtype=torch.int64) for b in best]
-    side = _sides(memory // 3, k)
+    side = _sides(max(1, memory // 4), k)
     for t_tile in _tiles(*sizes[0], side[0]):
         for r_tile in _tiles(*sizes[1], side[1]):
             p, q = (_cells(tile, n[1], t.device) for tile, n in zip((t_tile, r_tile), sizes))
@@ -161,7 +161,8 @@ def exact_both(
     **ignored,
 )->tuple[Field, Field]: # target to reference, reference to target
     "Best of all matches in both directions"
-    grow = (patch_size - 1)
+    if memory < 1: raise ValueError(f'memory: at least 1 MB, got {memory}')
+    grow = patch_size - 1
     cells = (target.shape[2] + grow)*(target.shape[3] + grow)*(reference.shape[2] + grow)*(reference.shape[3] + grow)
     group = max(1, min(memory*2**18, 2**19) // cells)
     if target.is_cuda: found = [_group_torch(t[None], r[None], patch_size, memory) for t, r in zip(target, reference)]
