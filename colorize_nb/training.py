@@ -46,7 +46,7 @@ class Config:
     seed: int = 0 # of the initial weights, pairs, order and augmentation
     epochs: int = 14 # passes over the training pictures
     batch_size: int = 16 # pictures a step
-    width: int = 24 # of the U-Net
+    width: int = 16 # of the U-Net
     size: int = 128 # side of the training crops, in pixels
     lr_start: float = 1e-5 # learning rate of the first step
     lr_max: float = 2e-3 # highest learning rate
