@@ -134,9 +134,13 @@ class Pair(NamedTuple):
     truth: Tensor # what the output is compared with, sRGB (3, S, S)
 
     @property
-    def key(self) -> str: return _key(self.protocol, self.variant, self.file)
+    def key(self) -> str: # protocol/variant/file
+        "Name of the question."
+        return _key(self.protocol, self.variant, self.file)
     @property
-    def source(self) -> Tensor: return self.target if self.protocol == 'self' else self.reference
+    def source(self) -> Tensor: # sRGB (3, S, S)
+        "Whose colours are asked for."
+        return self.target if self.protocol == 'self' else self.reference
 
 ANGLES = (60, 120, 180, 240, 300)
 WRONG = ('other class', 'landscape', 'grey', 'noise')
@@ -235,20 +239,28 @@ class Batch:
         self.target_lab, self.source_lab = rgb_to_lab(self.target), rgb_to_lab(self.source)
         self.own = pairs[0].protocol == 'self'
 
-    def once(self, name: str, colorizer: Colorizer, compute: Callable):
+    def once(self,
+        name: str, # of the result
+        colorizer: Colorizer, # whose result
+        compute: Callable # makes it
+    ):
         "A result that depends on the targets, a name and a colorizer: computed once, then remembered."
         key = (name, id(colorizer), *(pair.file for pair in self.pairs))
         if key not in self.store: self.store[key] = compute()
         return self.store[key]
 
-    def match(self, colorizer: Colorizer) -> Correspondence:
+    def match(self,
+        colorizer: Colorizer # its features, method and seed are used
+    ) -> Correspondence: # of the stacked pairs
         "Target and reference matched."
         device = next(colorizer.features.parameters()).device
         lights = [lab[:, :1].to(device) for lab in (self.target_lab, rgb_to_lab(self.reference))]
         name = 'exemplar 1' if self.own else f'{self.pairs[0].protocol} {self.pairs[0].variant}'
         return self.once(name, colorizer, lambda: correspond(colorizer.features, *lights, colorizer.method, colorizer.seed))
 
-    def hint(self, colorizer: Colorizer) -> Hint:
+    def hint(self,
+        colorizer: Colorizer # see `match`
+    ) -> Hint: # at the targets' size
         "Warped colours and similarities; in *self* the target's own colours went T -> R -> T."
         found, size = self.match(colorizer), tuple(self.target.shape[-2:])
         index, cells = (found.back, tuple(found.back.shape[-2:])) if self.own else (found.there, found.reference_map)
