@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['app', 'bench', 'Space', 'main', 'colorize', 'data', 'similarity', 'train', 'finetune', 'demo', 'page', 'evaluate',
-           'figures', 'bench_train_command']
+           'figures', 'bench_patchmatch_command', 'bench_train_command']
 
 # %% ../nbs/09_cli.ipynb #fe082016
 import sys
+import warnings
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Optional
@@ -26,6 +27,7 @@ class Space(str, Enum):
 
 def main():
     "Run `colorize-nb`: mistakes of the user are one line and exit code 2."
+    if not sys.warnoptions: warnings.simplefilter('ignore')
     try: app()
     except KeyboardInterrupt: _leave('stopped; what was finished is kept', 130)
     except (ValueError, OSError) as error: _leave(str(error) if not isinstance(error, OSError) or not error.strerror else f'{error.filename or "writing"}: {error.strerror}', 2)
@@ -223,15 +225,17 @@ def evaluate(
     lpips: Annotated[Optional[Path], typer.Option(help='AlexNet weights, for LPIPS')] = None,
     inception: Annotated[Optional[Path], typer.Option(help='Inception weights, for KID and FID')] = None,
     size: Annotated[int, typer.Option(min=32, help='side at which all is measured, in pixels')] = 128,
+    export_targets: Annotated[Optional[Path], typer.Option(help='measure nothing, write the grey targets and references there for another tool')] = None,
 ):
     """Measure a colorizer beside simple baselines and other tools.
 
     Example: colorize-nb evaluate --weights default --data runs/data --protocol all --json evaluation.json
     """
     from colorize_nb.colorizer import Colorizer
-    from colorize_nb.evaluation import evaluate
+    from colorize_nb.evaluation import evaluate, export_targets as write_targets
+    if export_targets: return print(write_targets(data, export_targets, protocol, limit, size), 'pictures in', export_targets)
     others = {name: Colorizer.from_pretrained(run) for name, run in _named(compare).items()}
-    result = evaluate(weights, data, protocol, limit, json_, out, _named(predictions), without, others, classifier, lpips, inception, size)
+    evaluate(weights, data, protocol, limit, json_, out, _named(predictions), without, others, classifier, lpips, inception, size)
     print(json_ or out)
 
 @app.command()
@@ -252,6 +256,32 @@ def figures(
     print(out / 'index.html')
 
 # %% ../nbs/09_cli.ipynb #95b59a59
+@bench.command(name='patchmatch')
+def bench_patchmatch_command(
+    data: Annotated[Optional[Path], typer.Option(help='a prepared folder: features of real photos; without one, of noise')] = None,
+    shape: Annotated[tuple[int, int, int, int], typer.Option(help='pairs, channels, rows, columns')] = (96, 64, 64, 64),
+    features: Annotated[str, typer.Option(help='real (needs --data) or noise')] = 'real',
+    net: Annotated[Optional[Path], typer.Option(help='L network; default: of the prepared folder, else the one that ships')] = None,
+    device: Annotated[str, typer.Option(help='cpu or cuda')] = 'cpu',
+    methods: Annotated[str, typer.Option(help='what to time, with commas')] = 'patchmatch,exact,reference,faiss',
+    iters: Annotated[int, typer.Option(min=1, help='iterations of PatchMatch')] = 5,
+    json_: Annotated[Optional[Path], typer.Option('--json', help='keep the result in this file')] = None,
+):
+    """Time and judge the matchers beside the specification and FAISS (extra `bench`).
+
+    Example: colorize-nb bench patchmatch --data runs/data --json patchmatch.json
+    """
+    import json
+    from colorize_nb.data import PhotoSet
+    from colorize_nb.features import write_whole
+    from colorize_nb.patchmatch.bench import bench_patchmatch, print_bench
+    if features not in ('real', 'noise'): raise ValueError(f"--features: 'real' or 'noise', not {features!r}")
+    if features == 'real' and data is None: raise ValueError('--data: features of real photos need a prepared folder (or ask for --features noise)')
+    photos, of = (PhotoSet.open(data), _similarity_net(net, data, 'L', False)) if features == 'real' else (None, None)
+    result = bench_patchmatch(shape, device, tuple(methods.split(',')), photos, of, iters)
+    print(print_bench(result))
+    if json_: write_whole(json_, json.dumps(result, indent=1).encode())
+
 @bench.command(name='train')
 def bench_train_command(
     data: Annotated[Optional[Path], typer.Option(help='a prepared folder; drawn flowers if there is none')] = None,
@@ -265,7 +295,8 @@ def bench_train_command(
     """
     import json
     from colorize_nb.data import PhotoSet
-    from colorize_nb.training import make_config, write_whole
+    from colorize_nb.features import write_whole
+    from colorize_nb.training import make_config
     from colorize_nb.training_bench import bench_train
     photos = PhotoSet.open(data) if data else PhotoSet.drawn(n=120, size=160, seed=0)
     result = bench_train(photos, make_config(preset), *(_similarity_net(None, data, space, untrained=True) for space in ('L', 'RGB')), repeats)

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['PRESETS', 'HIST_EDGES', 'Config', 'make_config', 'draw_pairs', 'PairCache', 'PairLoader', 'ColorLoss',
-           'gradient_norms', 'learning_rate', 'write_whole', 'Run', 'histograms', 'open_pictures', 'Snapshots',
-           'start_run', 'train', 'export_model']
+           'gradient_norms', 'learning_rate', 'Run', 'histograms', 'open_pictures', 'Snapshots', 'start_run', 'train',
+           'export_model']
 
 # %% ../nbs/06_training.ipynb #47c829fb
 import io
@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from .color import denormalize_ab, denormalize_l, lab_to_rgb, normalize_ab, normalize_l, rgb_to_lab, rotate_hue, to_tensor, to_uint8
 from .colorizer import Colorizer, correspond, full_size, model_files, network_input
 from .data import PhotoSet, apply_affine, augment_affine, draw_flower, progress
-from .features import SimilarityNet, load_net, save_net, similarity_net
+from .features import SimilarityNet, load_net, save_net, similarity_net, write_whole
 from .patchmatch import warp
 from .similarity import bf16_pays
 from .unet import UNet, load_unet, save_unet
@@ -44,7 +44,7 @@ class Config:
     "All decisions of a run."
     preset: str = 'laptop' # name of the preset that it started from
     seed: int = 0 # of the initial weights, pairs, order and augmentation
-    epochs: int = 14 # passes over the training pictures
+    epochs: int = 10 # passes over the training pictures
     batch_size: int = 16 # pictures a step
     width: int = 16 # of the U-Net
     size: int = 128 # side of the training crops, in pixels
@@ -53,7 +53,7 @@ class Config:
     lr_end: float = 1e-6 # learning rate of the last step
     warmup: float = 0.2 # share of the run in which the rate rises
     weight_decay: float = 0.01 # of AdamW
-    alpha: float = 0.02 # weight of the perceptual loss
+    alpha: float = 0.1 # weight of the perceptual loss
     patchmatch: bool = True # hints from PatchMatch and both losses? without: no hints, chrominance alone
     hue_rotation: float = 0.0 # share of the pictures in chrominance steps whose colours are turned by a random angle
     references: int = 2 # references a target, used in turn
@@ -211,7 +211,8 @@ class PairLoader:
         return order[number * size:(number + 1) * size] * self.turns + self.epoch % self.turns, self.branches[step % ways]
 
     def __iter__(self):
-        for number in range(self.skip, len(self)): yield self.batch(*self.plan(number))
+        first, self.skip = self.skip, 0
+        for number in range(first, len(self)): yield self.batch(*self.plan(number))
 
 # %% ../nbs/06_training.ipynb #292b3064
 @patch
@@ -305,21 +306,6 @@ def learning_rate(
     return float(combined_cos(config.warmup, config.lr_start, config.lr_max, config.lr_end)(step / max(1, steps - 1)))
 
 # %% ../nbs/06_training.ipynb #a5a30532
-def write_whole(
-    path: Path, # the file
-    data: bytes # its content
-):
-    "Write a file so that it is either whole or not there."
-    aside = path.with_name(path.name + '.tmp')
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with open(aside, 'wb') as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-    finally: aside.unlink(missing_ok=True)
-
 class Run:
     "The folder of a run: its record, its checkpoints, and how far it has come."
     def __init__(self,
