@@ -256,7 +256,7 @@ class Batch:
         device = next(colorizer.features.parameters()).device
         lights = [lab[:, :1].to(device) for lab in (self.target_lab, rgb_to_lab(self.reference))]
         name = 'exemplar 1' if self.own else f'{self.pairs[0].protocol} {self.pairs[0].variant}'
-        return self.once(name, colorizer, lambda: correspond(colorizer.features, *lights, colorizer.method, colorizer.seed))
+        return self.once(name, colorizer, lambda: correspond(colorizer.features, *lights, **colorizer.matching))
 
     def hint(self,
         colorizer: Colorizer # see `match`
@@ -793,7 +793,7 @@ def _config(weights, colorizer, plain, others, pool, names, limit, size, referen
     "What is needed to repeat an evaluation; `repeat` must not change within a folder."
     label = 'no colorizer' if weights is None else 'a colorizer in memory' if isinstance(weights, Colorizer) else Path(weights).name
     repeat = {'weights': _digest(colorizer), 'without': _digest(plain), 'others': {name: _digest(other) for name, other in others.items()}, 'photos': pool.digest, 'size': size, 'references': references,
-              'batch_size': batch_size, 'matching': [colorizer.method, colorizer.seed] if colorizer else [], 'judges': [net is not None for net in judges]}
+              'batch_size': batch_size, 'matching': colorizer.matching if colorizer else {}, 'judges': [net is not None for net in judges]}
     return {'weights': label, 'data': pool.name, 'photos': len(pool), 'real': len(pool.real), 'protocols': names, 'limit': limit, 'size': size, 'predictions': list(predictions), 'angles': list(ANGLES), 'repeat': repeat,
             'versions': {name: version(name) for name in ('torch', 'numpy', 'scikit-image')} | {'python': platform.python_version(), 'machine': f'{platform.system()} {platform.machine()}'}}
 

@@ -31,7 +31,7 @@ from fastcore.basics import patch
 from PIL import Image
 from torch import Tensor, nn
 from .color import denormalize_ab, denormalize_l, lab_to_rgb, normalize_ab, normalize_l, rgb_to_lab, rotate_hue, to_tensor, to_uint8
-from .colorizer import Colorizer, correspond, full_size, model_files, network_input
+from .colorizer import MATCHING, Colorizer, correspond, full_size, model_files, network_input
 from .data import PhotoSet, apply_affine, augment_affine, draw_flower, progress
 from .features import SimilarityNet, load_net, save_net, similarity_net, write_whole
 from .patchmatch import warp
@@ -58,8 +58,8 @@ class Config:
     hue_rotation: float = 0.0 # share of the pictures in chrominance steps whose colours are turned by a random angle
     references: int = 2 # references a target, used in turn
     other_class: float = 0.1 # share of the references that come from another class
-    method: str = 'patchmatch' # how to match
-    iters: int = 2 # iterations of PatchMatch
+    method: str = MATCHING['method'] # how to match
+    iters: int = MATCHING['iters'] # iterations of PatchMatch
     checkpoint_every: int = 200 # steps between checkpoints; there is one at the end of each epoch too
     limit: int | None = None # use this many training pictures only
 
@@ -121,8 +121,8 @@ class PairCache:
         photos: PhotoSet, # the pictures
         pairs: np.ndarray, # (target, reference), shape (N, 2)
         net: SimilarityNet, # L network whose features are matched
-        method: str = 'patchmatch', # how to match
-        iters: int = 2, # iterations of PatchMatch
+        method: str = MATCHING['method'], # how to match
+        iters: int = MATCHING['iters'], # iterations of PatchMatch
         seed: int = 0, # of PatchMatch
         batch: int = 16, # pairs matched at once
         quiet: bool = False # no progress bar?
@@ -420,7 +420,7 @@ class Snapshots:
         self.folder = folder
         target, reference = (rgb_to_lab(to_tensor(np.stack(side))) for side in zip(*pictures))
         self.l, size = target[:, :1], tuple(target.shape[-2:])
-        found = correspond(net, self.l, reference[:, :1]) if net else None
+        found = correspond(net, self.l, reference[:, :1], **MATCHING) if net else None
         self.x = network_input(self.l, warp(reference[:, 1:], found.there, found.reference_map, size), full_size(found.similarity, size)) if net else network_input(self.l)
         for name, lab in (('grey', F.pad(self.l, (0, 0, 0, 0, 0, 2))), ('target', target), ('reference', reference)): self._write(name, lab)
 
