@@ -167,7 +167,7 @@ def draw_ridges(
     outlines = [np.column_stack([x, epoch - np.r_[0, row, 0]]) for epoch, row in zip(epochs, heights)]
     share = np.linspace(.35, 1, len(epochs))[:, None]
     paints = 1 - share * (1 - np.array(to_rgb(colour)))
-    axis.add_collection(PolyCollection(outlines, facecolors=paints, edgecolors="white", linewidths=np.clip(15 / len(epochs), .2, .6)))
+    axis.add_collection(PolyCollection(outlines, facecolors=paints, edgecolors=.6 * paints, linewidths=np.clip(15 / len(epochs), .25, .7)))
     axis.set_ylim(epochs[-1] + .6 * pitch, epochs[0] - (overlap + .3) * pitch)
     ticks = MaxNLocator(8, integer=True).tick_values(epochs[0], epochs[-1])
     axis.set_yticks([tick for tick in ticks if epochs[0] <= tick <= epochs[-1]])

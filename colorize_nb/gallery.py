@@ -358,27 +358,30 @@ def plot_tools(
     return fig.picture_grid([list(row) for row in zip(*columns.values())], list(columns))
 
 # %% ../nbs/08a_gallery.ipynb #8302b44e
-THESIS_TIMES = [["PyTorch, sequential", "V100", "96", "?", "312", ""], ["CUDA", "V100", "96", "?", "12", "26"]]
+THESIS_TIMES = [["PyTorch, sequential", "V100", "96 x 64 x 64 x 64", "?", "312", "1"], ["CUDA", "V100", "96 x 64 x 64 x 64", "?", "12", "26"]]
 
 def read_bench(
     bench # JSON file written by `colorize-nb bench patchmatch --json`
-)->dict: # "rows": method, device, shape, directions, seconds, ratio; "machine"
+)->dict: # "rows": dicts of method, device, shape, directions, seconds, extrapolated, ratio
     "The timings of PatchMatch."
     content = json.loads(Path(bench).read_text(encoding="utf-8"))
     if content.get("benchmark") != "patchmatch": raise ValueError(f"{bench}: not a benchmark of PatchMatch")
     return content
 
+def _cells(row):
+    star = "*" if row["extrapolated"] else ""
+    return [row["method"], row["device"], " x ".join(map(str, row["shape"])), str(row["directions"]), f"{row['seconds']:.3g}{star}", f"{row['ratio']:.3g}" if row.get("ratio") else ""]
+
 def plot_timings(
-    bench # JSON file written by `colorize-nb bench patchmatch --json`
+    benches # one JSON file written by `colorize-nb bench patchmatch --json`, or a list of them
 )->Figure: # one row per method and device
     "How long matching takes, beside the thesis' two figures (F22)."
-    rows = []
-    for row in read_bench(bench)["rows"]:
-        seconds = f"{row['seconds']:.3g}" + "*" * bool(row.get("extrapolated"))
-        rows.append([row["method"], row["device"], str(row["shape"][0]), str(row["directions"]), seconds, f"{row['ratio']:.3g}" if row.get("ratio") else ""])
-    heads = ["method", "device", "pairs", "directions", "seconds", "times faster"]
-    note = "maps of 64 channels, 64 x 64; times faster than the sequential version of the same source\nthe last two rows are the thesis', which does not say how many levels and directions its figures cover"
-    return draw_table(heads, rows + THESIS_TIMES, [1.7, 1.9, .7, .9, .9, 1.1], note + ("\n* extrapolated from a part" if any("*" in row[4] for row in rows) else ""))
+    benches = benches if isinstance(benches, (list, tuple)) else [benches]
+    rows = [_cells(row) for bench in benches for row in read_bench(bench)["rows"]]
+    heads = ["method", "device", "pairs x channels x map", "directions", "seconds", "times faster"]
+    notes = ["times faster than the sequential version in the same run", "V100: the thesis, which does not say how many levels and directions its two figures cover"]
+    notes += ["* measured on one pair, multiplied"] * any("*" in row[4] for row in rows)
+    return draw_table(heads, rows + THESIS_TIMES, [1.5, .8, 1.9, .9, .9, 1.1], "\n".join(notes))
 
 # %% ../nbs/08a_gallery.ipynb #cb0ffabd
 MAKE = {"data": ("the prepared photos", "colorize-nb data --source PHOTOS --out runs/data"),
@@ -445,11 +448,16 @@ def kind_of(
 )->str: # "data", "similarity", "plain", "unstable", "patchmatch" or "bench"; None for anything else
     "What a path holds, judged by the files in it."
     path = Path(path)
-    if path.is_file(): return "bench" if path.suffix == ".json" and "patchmatch" in path.read_text(encoding="utf-8") else None
+    if path.is_file(): return "bench" if path.suffix == ".json" and _is_bench(path) else None
     if (path/"trials.jsonl").is_file(): return "similarity"
     if (path/"config.json").is_file() and (path/"record.jsonl").is_file():
         return fig.Record(path, json.loads((path/"config.json").read_text(encoding="utf-8")), {}, []).kind
     return "data" if (path/"data.json").is_file() else None
+
+def _is_bench(path):
+    try: content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError: return False
+    return isinstance(content, dict) and content.get("benchmark") == "patchmatch"
 
 def _length(run):
     return max((line["epoch"] for line in fig.read_lines(Path(run)/"record.jsonl") if line["kind"] == "epoch"), default=-1)
@@ -464,7 +472,7 @@ def find_sources(
     runs:list, # paths: run folders, similarity searches, benchmark files, or folders that hold such
     data=None, # prepared folder or PhotoSet
     predictions:dict=None, # name of a tool: folder of its pictures
-)->dict: # by key of MAKE; "similarity" is a list of folders
+)->dict: # by key of MAKE; "similarity" and "bench" are lists of paths
     "Sort what is given by what it is; of several runs of a kind the longest is taken."
     sources = {}
     for path in map(Path, runs):
@@ -474,7 +482,6 @@ def find_sources(
         for kind, place in inside: sources.setdefault(kind, []).append(place)
     for kind in {"plain", "unstable", "patchmatch"} & set(sources):
         sources[kind] = max(sources[kind], key=_length) if len(sources[kind]) > 1 else sources[kind][0]
-    if "bench" in sources: sources["bench"] = sources["bench"][-1]
     if "patchmatch" in sources and has_weights(sources["patchmatch"]): sources["weights"] = sources["patchmatch"]
     if "data" in sources: sources["data"] = open_photos(sources["data"][-1])
     if data is not None: sources["data"] = open_photos(data)

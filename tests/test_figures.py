@@ -34,6 +34,9 @@ def runs(tmp_path_factory):
     make_run(root / "unstable", unstable=True, epochs=8)
     make_search(root / "l")
     make_search(root / "rgb", "RGB")
+    row = {"method": "exact", "device": "cpu", "shape": [2, 64, 8, 8], "directions": 2, "seconds": .01, "extrapolated": False}
+    (root / "bench.json").write_text(json.dumps({"benchmark": "patchmatch", "rows": [row, {**row, "method": "reference", "extrapolated": True, "ratio": 1.}]}))
+    (root / "other.json").write_text('{"benchmark": "train"}')
     return root
 
 @pytest.fixture(scope="module")
@@ -63,7 +66,7 @@ def everything(trained, tools, tmp_path_factory):
 
 def test_every_figure_and_the_page(everything):
     out, made = everything
-    expected = set(gallery.FIGURES) - {"F22"} - (set() if shutil.which("dot") else {"F5", "F6"})
+    expected = set(gallery.FIGURES) - (set() if shutil.which("dot") else {"F5", "F6"})
     assert drawn(made) == expected, {number: why for number, why in made.items() if isinstance(why, str)}
     assert {path.name for path in out.iterdir()} == {f"{n}{gallery.FIGURES[n].suffix}" for n in expected} | {"index.html"}
     page = (out / "index.html").read_text()
@@ -118,8 +121,9 @@ def test_own_photos_come_before_the_open_pictures(runs, tmp_path):
 
 def test_sources_are_told_apart(runs, trained):
     sources = gallery.find_sources([runs])
-    assert {kind: getattr(place, "name", None) for kind, place in sources.items() if kind != "similarity"} == {"plain": "plain", "patchmatch": "matched", "unstable": "unstable"}
+    assert {kind: getattr(place, "name", None) for kind, place in sources.items() if kind not in ("similarity", "bench")} == {"plain": "plain", "patchmatch": "matched", "unstable": "unstable"}
     assert sorted(place.name for place in sources["similarity"]) == ["l", "rgb"]
+    assert [place.name for place in sources["bench"]] == ["bench.json"]
     assert gallery.find_sources([trained / "matched"])["weights"] == trained / "matched"
 
 def test_the_longest_run_of_a_kind_is_taken(tmp_path):
