@@ -53,7 +53,7 @@ class Config:
     lr_end: float = 1e-6 # learning rate of the last step
     warmup: float = 0.2 # share of the run in which the rate rises
     weight_decay: float = 0.01 # of AdamW
-    alpha: float = 0.1 # weight of the perceptual loss
+    alpha: float = 0.5 # weight of the perceptual loss
     patchmatch: bool = True # hints from PatchMatch and both losses? without: no hints, chrominance alone
     hue_rotation: float = 0.0 # share of the pictures in chrominance steps whose colours are turned by a random angle
     references: int = 2 # references a target, used in turn
@@ -420,8 +420,12 @@ class Snapshots:
         self.folder = folder
         target, reference = (rgb_to_lab(to_tensor(np.stack(side))) for side in zip(*pictures))
         self.l, size = target[:, :1], tuple(target.shape[-2:])
-        found = correspond(net, self.l, reference[:, :1], **MATCHING) if net else None
-        self.x = network_input(self.l, warp(reference[:, 1:], found.there, found.reference_map, size), full_size(found.similarity, size)) if net else network_input(self.l)
+        self.inputs = {'epoch': network_input(self.l)}
+        if net:
+            found = correspond(net, self.l, reference[:, :1], **MATCHING)
+            similarity = full_size(found.similarity, size)
+            self.inputs = {'epoch': network_input(self.l, warp(reference[:, 1:], found.there, found.reference_map, size), similarity),
+                           'own': network_input(self.l, warp(target[:, 1:], found.back, tuple(found.back.shape[-2:]), size), similarity)}
         for name, lab in (('grey', F.pad(self.l, (0, 0, 0, 0, 0, 2))), ('target', target), ('reference', reference)): self._write(name, lab)
 
     def _write(self, name: str, lab: Tensor):
@@ -437,9 +441,11 @@ class Snapshots:
     ):
         "Colour the pictures as the network is now."
         was_training, device = unet.training, next(unet.parameters()).device
-        pred = unet.eval()(self.x.to(device)).float().nan_to_num().cpu()
+        unet.eval()
+        for name, x in self.inputs.items():
+            pred = unet(x.to(device)).float().nan_to_num().cpu()
+            self._write(f'{name}-{epoch:04d}', torch.cat([self.l, denormalize_ab(pred)], 1))
         unet.train(was_training)
-        self._write(f'epoch-{epoch:04d}', torch.cat([self.l, denormalize_ab(pred)], 1))
 
 # %% ../nbs/06_training.ipynb #4935835f
 class _Autocast(Callback):
