@@ -7,11 +7,12 @@ from nbconvert import MarkdownExporter
 root = Path(__file__).resolve().parent.parent
 
 def readme() -> str:
-    "The markdown cells of nbs/index.ipynb, with links and pictures as seen from the top folder."
+    "Text and table outputs of nbs/index.ipynb, with links and pictures as seen from the top folder."
     notebook = nbformat.read(root / "nbs/index.ipynb", as_version=4)
-    notebook.cells = [cell for cell in notebook.cells if cell.cell_type == "markdown" and "colab-badge" not in cell.source]
-    text, _ = MarkdownExporter().from_notebook_node(notebook)
-    text = re.sub(r"\]\((?!https?:|#)([^)]+)\)", lambda m: f"](nbs/{m[1]})" if not m[1].startswith("../") else f"]({m[1][3:]})", text)
+    notebook.cells = [cell for cell in notebook.cells if "colab-badge" not in cell.source]
+    text, _ = MarkdownExporter(exclude_input=True).from_notebook_node(notebook)
+    def link(match): return f"]({match[1][3:]})" if match[1].startswith("../") else f"](nbs/{match[1]})"
+    text = re.sub(r"\]\((?!https?:|#)([^)]+)\)", link, text)
     return "<!-- written from nbs/index.ipynb by `make readme` -->\n\n" + re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 if __name__ == "__main__":
