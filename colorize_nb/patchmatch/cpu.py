@@ -7,15 +7,15 @@ __all__ = ['pixel_basis', 'patchmatch_both']
 
 # %% ../../nbs/03a_patchmatch_cpu.ipynb #92a5970d
 import numpy as np, torch
-from numba import float32, njit, prange, uint64
-from . import Field, mix, parallel_section
+from numba import float32, njit, uint64
+from . import Field, mix, over_pairs, spread, threads_here
 from .exact import coarse_guess
 
 # %% ../../nbs/03a_patchmatch_cpu.ipynb #5c80a841
-_JIT = dict(cache=True, error_model='numpy', fastmath={'reassoc', 'contract', 'nsz'})
+_JIT = dict(cache=True, nogil=True, _nrt=False, error_model='numpy', fastmath={'reassoc', 'contract', 'nsz'})
 
 # %% ../../nbs/03a_patchmatch_cpu.ipynb #ffc21509
-@njit(**_JIT)
+@njit(forceinline=True, **_JIT)
 def _dot(a, i, step_a, b, j, step_b, n, k):
     i, j, sa, sb, n, total = uint64(i), uint64(j), uint64(step_a), uint64(step_b), uint64(n), float32(0)
     if k == 3:
@@ -28,41 +28,38 @@ def _dot(a, i, step_a, b, j, step_b, n, k):
     return total
 
 # %% ../../nbs/03a_patchmatch_cpu.ipynb #b289982a
-@njit(parallel=True, **_JIT)
-def _fill(z, y0, height, width, head, k, feats):
-    rows, pad, stride, tail = z.shape[1] // width, k // 2, width + k - 1, z.shape[2] - head
+@njit(**_JIT)
+def _fill(z, y0, y1, height, width, head, k, feats):
+    pad, stride, tail = k // 2, width + k - 1, z.shape[1] - head
     plane = (height + k - 1) * stride * head
-    for task in prange(z.shape[0] * rows):
-        b, row = task // rows, task % rows
-        y = y0 + row
+    for y in range(y0, y1):
         top, end = (0 if y == 0 else y + pad), (height + 2*pad if y == height - 1 else y + pad + 1)
         for x in range(stride):
-            source = z[b, row*width + min(max(x - pad, 0), width - 1)]
+            source = z[(y - y0)*width + min(max(x - pad, 0), width - 1)]
             for py in range(top, end):
                 at = py*stride + x
-                for c in range(head): feats[b, at*head + c] = source[c]
-                for c in range(tail): feats[b, plane + at*tail + c] = source[head + c]
+                for c in range(head): feats[at*head + c] = source[c]
+                for c in range(tail): feats[plane + at*tail + c] = source[head + c]
 
 # %% ../../nbs/03a_patchmatch_cpu.ipynb #c4852675
-@njit(parallel=True, **_JIT)
-def _norms(feats, height, width, head, tail, k, norms):
+@njit(**_JIT)
+def _norms(feats, y0, y1, height, width, head, tail, k, norms):
     stride = width + k - 1
     plane = (height + k - 1) * stride * head
-    for task in prange(feats.shape[0] * height):
-        b, y = task // height, task % height
-        f = feats[b]
+    for y in range(y0, y1):
         for x in range(width):
             at = y*stride + x
             i, j = at*head, plane + at*tail
-            h, t = _dot(f, i, stride*head, f, i, stride*head, k*head, k), _dot(f, j, stride*tail, f, j, stride*tail, k*tail, k)
-            norms[b, at, 0] = 1/np.sqrt(h + t) if h + t > 0 else 0
-            norms[b, at, 1] = np.sqrt(t/(h + t)) + 1e-6 if h + t > 0 else 0
+            h = _dot(feats, i, stride*head, feats, i, stride*head, k*head, k)
+            t = _dot(feats, j, stride*tail, feats, j, stride*tail, k*tail, k)
+            norms[at, 0] = 1/np.sqrt(h + t) if h + t > 0 else 0
+            norms[at, 1] = np.sqrt(t/(h + t)) + 1e-6 if h + t > 0 else 0
 
 # %% ../../nbs/03a_patchmatch_cpu.ipynb #29bc90f6
-_mix = njit(**_JIT)(mix)
+_mix = njit(forceinline=True, **_JIT)(mix)
 
 # %% ../../nbs/03a_patchmatch_cpu.ipynb #657b9807
-@njit(**_JIT)
+@njit(forceinline=True, **_JIT)
 def _propose(k, x, y, step, best, h, field, before, other, size, size2, y0, y1, radii):
     (height, width), (height2, width2) = size, size2
     if k < 4:
@@ -83,74 +80,54 @@ def _propose(k, x, y, step, best, h, field, before, other, size, size2, y0, y1, 
 
 # %% ../../nbs/03a_patchmatch_cpu.ipynb #be08907d
 @njit(**_JIT)
-def _sweep(a, na, size, b, nb, size2, head, tail, k, field, sims, before, other, step, key, y0, y1, radii):
+def _sweep(a, na, size, b, nb, size2, head, tail, k, field, sims, before, other, step, key, y0, y1, strip, radii):
     (height, width), (height2, width2) = size, size2
     sa, sb, n = width + k - 1, width2 + k - 1, 6 + radii.shape[0]
     plane_a, plane_b = (height + k - 1)*sa*head, (height2 + k - 1)*sb*head
-    for row in range(y0, y1):
-        y = row if step == 1 else y1 - 1 - (row - y0)
-        for col in range(width):
-            x = col if step == 1 else width - 1 - col
-            p, at = y*width + x, y*sa + x
-            first = best = field[p]; score = sims[p]
-            norm, rest = na[at, 0], na[at, 1]
-            h = _mix(p*0x9E3779B1 ^ key)
-            for c in range(n):
-                h = (h*0x915F77F5 + 0x6C8E9CF5) & 0xFFFFFFFF
-                q = _propose(c, x, y, step, best, h ^ (h >> 15), field, before, other, size, size2, y0, y1, radii)
-                if q < 0 or q == best or q == first: continue
-                to = (q >> 16)*sb + (q & 0xFFFF)
-                scale = norm*nb[to, 0]
-                s = scale*_dot(a, at*head, sa*head, b, to*head, sb*head, k*head, k)
-                if s + rest*nb[to, 1] <= score: continue
-                s += scale*_dot(a, plane_a + at*tail, sa*tail, b, plane_b + to*tail, sb*tail, k*tail, k)
-                if s > score: score, best = s, q
-            field[p], sims[p] = best, score
+    for cell in range((y1 - y0)*width):
+        top = y0 + cell // (strip*width) * strip
+        end = min(top + strip, y1)
+        cell -= (top - y0)*width
+        if step < 0: cell = (end - top)*width - 1 - cell
+        y, x = top + cell // width, cell % width
+        p, at = y*width + x, y*sa + x
+        first = best = field[p]; score = sims[p]
+        norm, rest = na[at, 0], na[at, 1]
+        h = _mix(p*0x9E3779B1 ^ key)
+        for c in range(n):
+            h = (h*0x915F77F5 + 0x6C8E9CF5) & 0xFFFFFFFF
+            q = _propose(c, x, y, step, best, h ^ (h >> 15), field, before, other, size, size2, top, end, radii)
+            if q < 0 or q == best or q == first: continue
+            to = (q >> 16)*sb + (q & 0xFFFF)
+            scale = norm*nb[to, 0]
+            s = scale*_dot(a, at*head, sa*head, b, to*head, sb*head, k*head, k)
+            if s + rest*nb[to, 1] <= score: continue
+            s += scale*_dot(a, plane_a + at*tail, sa*tail, b, plane_b + to*tail, sb*tail, k*tail, k)
+            if s > score: score, best = s, q
+        field[p], sims[p] = best, score
 
 # %% ../../nbs/03a_patchmatch_cpu.ipynb #bb883288
-@njit(parallel=True, **_JIT)
-def _sweep_all(ft, nt, size, fr, nr, size2, head, tail, k, it, t2r, st, t0, r2t, sr, r0, keys, strip, radii):
-    nst, nsr, step = -(-size[0] // strip), -(-size2[0] // strip), 1 - 2*(it % 2)
-    for task in prange(len(ft) * (nst + nsr)):
-        b, s = task // (nst + nsr), task % (nst + nsr)
-        key = _mix(keys[b] ^ (2*it + (s >= nst)))
-        if s < nst:
-            _sweep(ft[b], nt[b], size, fr[b], nr[b], size2, head, tail, k, t2r[b], st[b], t0[b], r0[b],
-                   step, key, s*strip, min((s + 1)*strip, size[0]), radii)
-        else:
-            s -= nst
-            _sweep(fr[b], nr[b], size2, ft[b], nt[b], size, head, tail, k, r2t[b], sr[b], r0[b], t0[b],
-                   step, key, s*strip, min((s + 1)*strip, size2[0]), radii)
-
-# %% ../../nbs/03a_patchmatch_cpu.ipynb #894e02ee
-@njit(parallel=True, **_JIT)
-def _offer(fa, na, size, fb, nb, size2, head, tail, k, offered, field, sims):
+@njit(**_JIT)
+def _offer(a, na, size, b, nb, size2, head, tail, k, offered, field, sims, y0, y1):
     (height, width), (height2, width2) = size, size2
     sa, sb = width + k - 1, width2 + k - 1
     plane_a, plane_b = (height + k - 1)*sa*head, (height2 + k - 1)*sb*head
-    for task in prange(len(fa)*height):
-        b, y = task // height, task % height
+    for y in range(y0, y1):
         for x in range(width):
             p, at = y*width + x, y*sa + x
-            qy, qx = offered[b, p] // width2, offered[b, p] % width2
+            qy, qx = offered[p] // width2, offered[p] % width2
             to = qy*sb + qx
-            s = _dot(fa[b], at*head, sa*head, fb[b], to*head, sb*head, k*head, k)
-            s += _dot(fa[b], plane_a + at*tail, sa*tail, fb[b], plane_b + to*tail, sb*tail, k*tail, k)
-            s *= na[b, at, 0]*nb[b, to, 0]
-            if s > sims[b, p]: field[b, p], sims[b, p] = (qy << 16) | qx, s
+            s = _dot(a, at*head, sa*head, b, to*head, sb*head, k*head, k)
+            s += _dot(a, plane_a + at*tail, sa*tail, b, plane_b + to*tail, sb*tail, k*tail, k)
+            s *= na[at, 0]*nb[to, 0]
+            if s > sims[p]: field[p], sims[p] = (qy << 16) | qx, s
 
-# %% ../../nbs/03a_patchmatch_cpu.ipynb #e81bc557
+# %% ../../nbs/03a_patchmatch_cpu.ipynb #894e02ee
 @njit(**_JIT)
 def _give(field, sims, width, other, other_sims, width2):
     for q in range(other.shape[0]):
         p = (other[q] >> 16)*width + (other[q] & 0xFFFF)
         if other_sims[q] > sims[p]: field[p], sims[p] = ((q // width2) << 16) | (q % width2), other_sims[q]
-
-@njit(parallel=True, **_JIT)
-def _exchange(t2r, st, width, r2t, sr, width2):
-    for b in prange(len(t2r)):
-        _give(t2r[b], st[b], width, r2t[b], sr[b], width2)
-        _give(r2t[b], sr[b], width2, t2r[b], st[b], width)
 
 # %% ../../nbs/03a_patchmatch_cpu.ipynb #06eaf7d7
 def pixel_basis(
@@ -166,46 +143,66 @@ def pixel_basis(
     return torch.linalg.eigh(some @ some.T)[1].flip(1).contiguous(), c // 4
 
 # %% ../../nbs/03a_patchmatch_cpu.ipynb #c99b5803
-def _pack(x, basis, head, k, rows=16):
-    (n, c, h, w), p = x.shape, k - 1
-    feats, norms = np.empty((n, (h + p)*(w + p)*c), np.float32), np.zeros((n, (h + p)*(w + p), 2), np.float32)
-    for y in range(0, h, rows):
-        z = x[:, :, y:y+rows].flatten(2).transpose(1, 2)
+_STRIP, _RADII = 16, (16, 8, 4, 2, 1, 1, 1, 1)
+
+def _strips(height): return [(0, height)] if threads_here() == 1 else [(y, min(y + _STRIP, height)) for y in range(0, height, _STRIP)]
+
+def _pack(x, basis, head, k):
+    (c, h, w), p = x.shape, k - 1
+    feats, norms = np.empty((h + p)*(w + p)*c, np.float32), np.zeros(((h + p)*(w + p), 2), np.float32)
+    def fill(rows):
+        z = x[:, rows[0]:rows[1]].flatten(1).T
         z = z.contiguous() if basis is None else z @ basis
-        _fill(z.numpy(), y, h, w, head, k, feats)
-    _norms(feats, h, w, head, c - head, k, norms)
+        _fill(z.numpy(), *rows, h, w, head, k, feats)
+    spread(fill, _strips(h))
+    spread(lambda rows: _norms(feats, *rows, h, w, head, c - head, k, norms), _strips(h))
     return feats, norms, (h, w)
 
 # %% ../../nbs/03a_patchmatch_cpu.ipynb #2a7506c9
-def _starts(t, r, k, iters, seed, rng):
-    guess = coarse_guess(t, r, k, lambda a, b: patchmatch_both(a, b, k, iters, seed))
-    if guess: return [g.flatten(1).numpy() for g in guess]
-    return [rng.integers(0, y[0, 0].numel(), (len(x), x[0, 0].numel())) for x, y in ((t, r), (r, t))]
+class _Direction:
+    def __init__(self, a, b, head, tail, k):
+        self.sides, self.size, self.size2 = (*a, *b, head, tail, k), a[2], b[2]
+        self.index, self.sims = np.zeros(a[2][0]*a[2][1], np.int32), np.full(a[2][0]*a[2][1], -2, np.float32)
+
+    def offer(self, guess):
+        if guess is None: return
+        guess = guess.flatten().numpy()
+        spread(lambda rows: _offer(*self.sides, guess, self.index, self.sims, *rows), _strips(self.size[0]))
+
+    def take(self, other): _give(self.index, self.sims, self.size[1], other.index, other.sims, other.size[1])
+
+    def field(self):
+        index = (self.index >> 16).astype(np.int64)*self.size2[1] + (self.index & 0xFFFF)
+        return Field(torch.from_numpy(index).view(1, *self.size), torch.from_numpy(self.sims).view(1, *self.size))
 
 # %% ../../nbs/03a_patchmatch_cpu.ipynb #43d20af4
-def _solve(t, r, k, iters, seed, init, strip=16, radii=(16, 8, 4, 2, 1, 1, 1, 1)):
-    rng, c = np.random.default_rng(seed), t.shape[1]
-    starts = _starts(t, r, k, iters, seed, rng)
-    basis, head = pixel_basis(t, r)
-    (ft, nt, size), (fr, nr, size2) = _pack(t, basis, head, k), _pack(r, basis, head, k)
-    t2r, r2t = (np.zeros(s.shape, np.int32) for s in starts)
-    st, sr = (np.full(s.shape, -2, np.float32) for s in starts)
-    sides = ft, nt, size, fr, nr, size2, head, c - head, k
-    for offered in (starts, init):
-        if offered[0] is not None: _offer(*sides, offered[0], t2r, st)
-        if offered[1] is not None: _offer(fr, nr, size2, ft, nt, size, head, c - head, k, offered[1], r2t, sr)
-    keys, radii = rng.integers(0, 2**32, len(t), dtype=np.int64), np.array(radii)
+def _passes(there, back, iters, seed):
+    both, radii = (there, back), np.array(_RADII)
+    tasks = [(d, rows) for d in range(2) for rows in _strips(both[d].size[0])]
     for it in range(iters):
-        _exchange(t2r, st, size[1], r2t, sr, size2[1])
-        _sweep_all(*sides, it, t2r, st, t2r.copy(), r2t, sr, r2t.copy(), keys, strip, radii)
-    if iters: _exchange(t2r, st, size[1], r2t, sr, size2[1])
-    return _field(t2r, st, size, size2), _field(r2t, sr, size2, size)
-
-def _field(packed, sims, size, size2):
-    index = (packed >> 16).astype(np.int64)*size2[1] + (packed & 0xFFFF)
-    return Field(torch.from_numpy(index).view(-1, *size), torch.from_numpy(sims).view(-1, *size))
+        there.take(back); back.take(there)
+        before, step = [side.index.copy() for side in both], 1 - 2*(it % 2)
+        def one(task):
+            d, rows = task
+            _sweep(*both[d].sides, both[d].index, both[d].sims, before[d], before[1 - d], step, mix(seed ^ mix(2*it + d)), *rows, _STRIP, radii)
+        spread(one, tasks)
+    if iters: there.take(back); back.take(there)
 
 # %% ../../nbs/03a_patchmatch_cpu.ipynb #d01c93f0
+def _solve(t, r, k, iters, seed, init, basis, head):
+    sizes = [x.shape[2]*x.shape[3] for x in (t, r)]
+    guess = coarse_guess(t, r, k, lambda a, b: patchmatch_both(a, b, k, iters, seed))
+    if guess is None:
+        rng = torch.Generator().manual_seed(seed)
+        guess = [torch.randint(n, (m,), generator=rng) for m, n in (sizes, sizes[::-1])]
+    packed = [_pack(x[0], basis, head, k) for x in (t, r)]
+    sides = [_Direction(*pair, head, t.shape[1] - head, k) for pair in (packed, packed[::-1])]
+    for side, *fields in zip(sides, guess, init):
+        for field in fields: side.offer(field)
+    _passes(*sides, iters, seed)
+    return [side.field() for side in sides]
+
+# %% ../../nbs/03a_patchmatch_cpu.ipynb #c14461c9
 def patchmatch_both(
     target:torch.Tensor, # features, (B, C, H, W), float32 on the CPU
     reference:torch.Tensor, # features, (B, C, H2, W2)
@@ -215,9 +212,8 @@ def patchmatch_both(
     init:tuple=(None, None), # two index fields to try at the start, or None each
 )->tuple[Field, Field]: # target to reference, reference to target
     "PatchMatch in both directions on all cores"
-    chunk = max(1, 2**16 // (target[0, 0].numel() + reference[0, 0].numel()))
-    init = [None if i is None else i.flatten(1).numpy() for i in init]
-    with parallel_section():
-        found = [_solve(target[b:b+chunk], reference[b:b+chunk], patch_size, iters, seed + b,
-                        [None if i is None else i[b:b+chunk] for i in init]) for b in range(0, len(target), chunk)]
-    return tuple(Field(*(torch.cat(v) for v in zip(*fields))) for fields in zip(*found))
+    shared = pixel_basis(target, reference)
+    def work(b):
+        part = [None if i is None else i[b] for i in init]
+        return _solve(target[b], reference[b], patch_size, iters, mix(seed + 0x10001*b.start), part, *shared)
+    return over_pairs(work, len(target))

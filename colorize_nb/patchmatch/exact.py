@@ -6,9 +6,10 @@
 __all__ = ['exact_both', 'coarse_guess']
 
 # %% ../../nbs/03c_patchmatch_exact.ipynb #d8f911da
+import threading
 import numpy as np, torch, torch.nn.functional as F
-from numba import float32, njit, prange, uint64
-from . import Field, lift, parallel_section
+from numba import njit, uint64
+from . import Field, lift, over_pairs, spread
 
 # %% ../../nbs/03c_patchmatch_exact.ipynb #a3772a5e
 def _pixels(x, k):
@@ -39,9 +40,9 @@ def _scores(a, b, t_tile, r_tile, k):
     return total.reshape(len(a), h*w, h2*w2)
 
 # %% ../../nbs/03c_patchmatch_exact.ipynb #80de19d8
-_JIT = dict(cache=True, error_model='numpy', fastmath={'reassoc', 'contract', 'nsz'})
+_JIT = dict(cache=True, nogil=True, _nrt=False, error_model='numpy', fastmath={'reassoc', 'contract', 'nsz'})
 
-@njit(**_JIT)
+@njit(forceinline=True, **_JIT)
 def _diagonals(d, row, at, step_t, step_r, k, n, out):
     if k == 3:
         a0, a1, a2 = d[row], d[row+1], d[row+2]
@@ -58,14 +59,13 @@ def _diagonals(d, row, at, step_t, step_r, k, n, out):
                 for u in range(n): out[u] += a[i+u]
 
 # %% ../../nbs/03c_patchmatch_exact.ipynb #af89194d
-@njit(parallel=True, **_JIT)
-def _scan(d, k, inv_t, inv_r, t_tile, r_tile, width, width2, row_best, row_at, chunk, col_best, col_at):
+@njit(**_JIT)
+def _scan(d, k, inv_t, inv_r, t_tile, r_tile, width, width2, row_best, row_at, chunk, col_best, col_at, sums, best, at):
     y0, y1, x0, x1 = t_tile
     v0, v1, u0, u1 = r_tile
     step_t, step_r, n, pieces = x1 - x0 + k - 1, u1 - u0 + k - 1, uint64(u1 - u0), col_best.shape[1]
-    for task in prange(len(d) * pieces):
+    for task in range(len(d) * pieces):
         b, piece = task // pieces, task % pieces
-        sums, best, at = np.empty(n, np.float32), np.empty(n, np.float32), np.empty(n, np.int32)
         cols, cols_at = col_best[b, piece], col_at[b, piece]
         cols[:] = -3
         for y in range(y0, y1):
@@ -88,10 +88,10 @@ def _scan(d, k, inv_t, inv_r, t_tile, r_tile, width, width2, row_best, row_at, c
                         row_best[b, p], row_at[b, p] = best[u], q
 
 # %% ../../nbs/03c_patchmatch_exact.ipynb #a13a60ed
-@njit(parallel=True, **_JIT)
+@njit(**_JIT)
 def _merge(col_best, col_at, r_tile, width2, best, at):
     v0, v1, u0, u1 = r_tile
-    for task in prange(len(best) * (v1 - v0)):
+    for task in range(len(best) * (v1 - v0)):
         b, v = task // (v1 - v0), v0 + task % (v1 - v0)
         for u in range(u0, u1):
             q, i = v*width2 + u, (v - v0)*(u1 - u0) + u - u0
@@ -100,10 +100,9 @@ def _merge(col_best, col_at, r_tile, width2, best, at):
                 if s > best[b, q] or (s == best[b, q] and p < at[b, q]): best[b, q], at[b, q] = s, p
 
 # %% ../../nbs/03c_patchmatch_exact.ipynb #546e80b0
-def _product(a, b, out):
-    if hasattr(torch.ops.mkldnn, '_linear_pointwise') and torch.backends.mkldnn.is_available():
-        return torch.ops.mkldnn._linear_pointwise(a, b, None, 'none', [], '')
-    return torch.mm(a, b.T, out=out)
+def _product(a, b):
+    if len(a) > 1 or not hasattr(torch.ops.mkldnn, '_linear_pointwise'): return a @ b.transpose(1, 2)
+    return torch.ops.mkldnn._linear_pointwise(a[0], b[0], None, 'none', [], '')[None]
 
 # %% ../../nbs/03c_patchmatch_exact.ipynb #1ce47655
 def _cut(pixels, tile, k):
@@ -111,21 +110,22 @@ def _cut(pixels, tile, k):
     return pixels[:, y0:y1+k-1, x0:x1+k-1].flatten(1, 2)
 
 def _group(t, r, k, memory):
-    (pt, inv_t), (pr, inv_r) = _pixels(t, k), _pixels(r, k)
-    (h, w), (h2, w2), (st, sr) = t.shape[2:], r.shape[2:], _sides(memory, k)
-    best = [np.full((len(t), n), -2, np.float32) for n in (h*w, h2*w2)]
-    at = [np.zeros((len(t), n), np.int64) for n in (h*w, h2*w2)]
-    for t_tile in _tiles(h, w, st):
+    (pt, inv_t), (pr, inv_r), sizes = _pixels(t, k), _pixels(r, k), (t.shape[2:], r.shape[2:])
+    best = [np.full((len(t), n.numel()), -2, np.float32) for n in sizes]
+    at = [np.zeros((len(t), n.numel()), np.int64) for n in sizes]
+    sides, lock = _sides(memory, k), threading.Lock()
+    def one(t_tile):
         a, chunk = _cut(pt, t_tile, k), -(-(t_tile[3] - t_tile[2]) // 8)
-        pieces = -(-(t_tile[3] - t_tile[2]) // chunk)
-        for r_tile in _tiles(h2, w2, sr):
-            b = _cut(pr, r_tile, k)
-            d = a @ b.transpose(1, 2) if len(t) > 1 else _product(a[0], b[0], None)[None]
+        shape = len(t), -(-(t_tile[3] - t_tile[2]) // chunk)
+        for r_tile in _tiles(*sizes[1], sides[1]):
+            d = _product(a, _cut(pr, r_tile, k)).numpy()
             cells = (r_tile[1] - r_tile[0])*(r_tile[3] - r_tile[2])
-            cols, cols_at = np.empty((len(t), pieces, cells), np.float32), np.zeros((len(t), pieces, cells), np.int32)
-            _scan(d.numpy(), k, inv_t.numpy(), inv_r.numpy(), t_tile, r_tile, w, w2, best[0], at[0], chunk, cols, cols_at)
-            _merge(cols, cols_at, r_tile, w2, best[1], at[1])
-    return [Field(torch.from_numpy(i).view(-1, *s), torch.from_numpy(b).view(-1, *s)) for i, b, s in zip(at, best, ((h, w), (h2, w2)))]
+            cols, cols_at = np.empty((*shape, cells), np.float32), np.zeros((*shape, cells), np.int32)
+            scratch = [np.empty(r_tile[3] - r_tile[2], kind) for kind in (np.float32, np.float32, np.int32)]
+            _scan(d, k, inv_t.numpy(), inv_r.numpy(), t_tile, r_tile, sizes[0][1], sizes[1][1], best[0], at[0], chunk, cols, cols_at, *scratch)
+            with lock: _merge(cols, cols_at, r_tile, sizes[1][1], best[1], at[1])
+    spread(one, _tiles(*sizes[0], sides[0]))
+    return [Field(torch.from_numpy(i).view(-1, *n), torch.from_numpy(b).view(-1, *n)) for i, b, n in zip(at, best, sizes)]
 
 # %% ../../nbs/03c_patchmatch_exact.ipynb #3d7ebe4a
 def _best(scores, index, dim):
@@ -165,11 +165,9 @@ def exact_both(
     grow = patch_size - 1
     cells = (target.shape[2] + grow)*(target.shape[3] + grow)*(reference.shape[2] + grow)*(reference.shape[3] + grow)
     group = max(1, min(memory*2**18, 2**19) // cells)
-    if target.is_cuda: found = [_group_torch(t[None], r[None], patch_size, memory) for t, r in zip(target, reference)]
-    else:
-        with parallel_section():
-            found = [_group(target[b:b+group], reference[b:b+group], patch_size, min(memory, 12)) for b in range(0, len(target), group)]
-    return tuple(Field(*(torch.cat(v) for v in zip(*fields))) for fields in zip(*found))
+    if target.is_cuda: work, group = lambda b: _group_torch(target[b], reference[b], patch_size, memory), 1
+    else: work = lambda b: _group(target[b], reference[b], patch_size, min(memory, 12))
+    return over_pairs(work, len(target), group)
 
 # %% ../../nbs/03c_patchmatch_exact.ipynb #60c3c757
 def coarse_guess(
