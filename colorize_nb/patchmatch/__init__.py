@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['METHODS', 'AUTO_EXACT', 'Field', 'unfold_patches', 'score', 'match_reference', 'mix', 'threads_here', 'spread',
-           'over_pairs', 'match_both', 'match', 'upsample_field', 'lift', 'warp', 'compose', 'match_pyramid']
+           'over_pairs', 'match_both', 'match', 'lift', 'warp', 'compose', 'match_pyramid']
 
 # %% ../../nbs/03_patchmatch.ipynb #700c4a8a
 import os, threading
@@ -209,16 +209,6 @@ def match(
         return match_reference(t, r, patch_size, iters, seed, init)
     return match_both(target, reference, method, patch_size, iters, seed, (init, None))[0]
 
-# %% ../../nbs/03_patchmatch.ipynb #8bb76676
-def upsample_field(
-    index:torch.Tensor, # (B, h, w) flat index into a coarse map
-    coarse:tuple[int, int], # (h2, w2) of that coarse map
-    size:tuple[int, int], # (H, W) of the finer field
-    fine:tuple[int, int], # (H2, W2) of the finer map it points into
-)->torch.Tensor: # (B, H, W) flat index into the finer map
-    "A coarse field as a first guess for a finer one, the offset within a cell kept"
-    return lift(index, coarse, fine, size)
-
 # %% ../../nbs/03_patchmatch.ipynb #b50c0dd9
 def _axis(n_cells, n, device):
     at = (torch.arange(n, device=device) + 0.5) * (n_cells / n)
@@ -274,8 +264,8 @@ def match_pyramid(
     for t, r in zip(targets[::-1], references[::-1]):
         if coarse_to_fine and t2r:
             sizes = [f.index.shape[1:] for f in (t2r[0], r2t[0])]
-            init = (upsample_field(t2r[0].index, sizes[1], t.shape[2:], r.shape[2:]),
-                    upsample_field(r2t[0].index, sizes[0], r.shape[2:], t.shape[2:]))
+            init = (lift(t2r[0].index, sizes[1], r.shape[2:], t.shape[2:]),
+                    lift(r2t[0].index, sizes[0], t.shape[2:], r.shape[2:]))
         a, b = match_both(t, r, method, patch_size, iters, seed, init)
         t2r.insert(0, a); r2t.insert(0, b)
     return t2r, r2t

@@ -26,7 +26,7 @@ def _tiles(height, width, side):
 def _sides(memory, k, side=64):
     cells = memory*2**20 // 4
     side = min(side, max(1, int(cells**0.5) - k + 1))
-    return max(1, min(24, int((cells / (side + k - 1)**2)**0.5) - k + 1)), side
+    return max(1, min(16, int((cells / (side + k - 1)**2)**0.5) - k + 1)), side
 
 # %% ../../nbs/03c_patchmatch_exact.ipynb #a371a8aa
 def _cells(tile, width, device):
@@ -166,7 +166,7 @@ def exact_both(
     cells = (target.shape[2] + grow)*(target.shape[3] + grow)*(reference.shape[2] + grow)*(reference.shape[3] + grow)
     group = max(1, min(memory*2**18, 2**19) // cells)
     if target.is_cuda: work, group = lambda b: _group_torch(target[b], reference[b], patch_size, memory), 1
-    else: work = lambda b: _group(target[b], reference[b], patch_size, min(memory, 12))
+    else: work = lambda b: _group(target[b], reference[b], patch_size, min(memory, 8))
     return over_pairs(work, len(target), group)
 
 # %% ../../nbs/03c_patchmatch_exact.ipynb #60c3c757
