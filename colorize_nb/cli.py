@@ -29,12 +29,11 @@ def main():
     "Run `colorize-nb`: mistakes of the user are one line and exit code 2."
     if not sys.warnoptions: warnings.simplefilter('ignore')
     try: app()
-    except KeyboardInterrupt: _leave('stopped; what was finished is kept', 130)
-    except (ValueError, OSError) as error: _leave(str(error) if not isinstance(error, OSError) or not error.strerror else f'{error.filename or "writing"}: {error.strerror}', 2)
+    except (ValueError, OSError) as error: _leave(f'{error.filename or "writing"}: {error.strerror}' if isinstance(error, OSError) and error.strerror else str(error))
 
-def _leave(message: str, code: int):
+def _leave(message: str):
     print(f"colorize-nb: {' '.join(message.split())}", file=sys.stderr)
-    raise SystemExit(code)
+    raise SystemExit(2)
 
 # %% ../nbs/09_cli.ipynb #d133d765
 def _check_picture_name(path: Path):

@@ -30,7 +30,9 @@ COLOURS = {"predicted": "#D55E00", "target": "#0072B2", "training": "#0072B2", "
            "rate": "#009E73", "quiet": "0.65", "ink": "0.15", "R": "#D55E00", "G": "#009E73", "B": "#0072B2"}
 
 # %% ../nbs/08_figures.ipynb #b9d20856
-def styled(draw):
+def styled(
+    draw # function that draws
+): # the same function, in the style of this module
     "Decorator: everything `draw` creates has the style of this module, whatever the user's matplotlib settings are."
     @functools.wraps(draw)
     def inner(*args, **kwargs):

@@ -82,8 +82,8 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "-l", folder])
 
 def test_full_disk(small_disk, model, tmp_path):
-    Image.fromarray(draw_flower("tulip", size=2000)).save(tmp_path / "t.jpg")
-    done = cli("colorize", tmp_path / "t.jpg", "--weights", model, "-o", small_disk / "out.png")
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (1500, 1500, 3), np.uint8)).save(tmp_path / "t.png")
+    done = cli("colorize", tmp_path / "t.png", "--weights", model, "-o", small_disk / "out.png")
     assert done.returncode == 2 and "No space left" in done.stderr and done.stderr.count("\n") == 1, done.stderr
     assert not list(small_disk.iterdir())
     done = cli("train", "--preset", "tiny", "--out", small_disk / "run")

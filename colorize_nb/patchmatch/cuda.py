@@ -53,7 +53,8 @@ def _candidate(c, best, h, field, other, size, size2, jump, radii):
 def pass_spec(
     a:torch.Tensor, # unit patches of the side that asks, (B, N, D)
     b:torch.Tensor, # unit patches of the other side, (B, M, D)
-    size:tuple, size2:tuple, # (height, width) of both
+    size:tuple, # (height, width) of the side that asks
+    size2:tuple, # (height, width) of the other side
     field:Field, # a to b before the pass, index (B, N) and similarity (B, N)
     other:torch.Tensor, # index field b to a before the pass, (B, M)
     jump:int, # distance of the neighbours asked
