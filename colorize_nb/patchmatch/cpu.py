@@ -27,6 +27,19 @@ def _dot(a, i, step_a, b, j, step_b, n, k):
             i += sa; j += sb
     return total
 
+# %% ../../nbs/03a_patchmatch_cpu.ipynb #06eaf7d7
+def pixel_basis(
+    t:torch.Tensor, # features, (B, C, H, W)
+    r:torch.Tensor, # features, (B, C, H2, W2)
+    least:int=32, # fewer channels than this are left as they are
+)->tuple: # (C, C) orthogonal matrix or None, and the number of channels that come first
+    "Principal axes of the features' cells, strongest first"
+    c = t.shape[1]
+    if c < least or t[0, 0].numel() < 4*c: return None, c
+    some = torch.cat([x.flatten(2)[..., ::max(1, x.shape[0]*x[0, 0].numel() // 2048)] for x in (t, r)], 2)
+    some = some.transpose(0, 1).flatten(1)
+    return torch.linalg.eigh(some @ some.T)[1].flip(1).contiguous(), c // 4
+
 # %% ../../nbs/03a_patchmatch_cpu.ipynb #b289982a
 @njit(**_JIT)
 def _fill(z, y0, y1, height, width, head, k, feats):
@@ -128,19 +141,6 @@ def _give(field, sims, width, other, other_sims, width2):
     for q in range(other.shape[0]):
         p = (other[q] >> 16)*width + (other[q] & 0xFFFF)
         if other_sims[q] > sims[p]: field[p], sims[p] = ((q // width2) << 16) | (q % width2), other_sims[q]
-
-# %% ../../nbs/03a_patchmatch_cpu.ipynb #06eaf7d7
-def pixel_basis(
-    t:torch.Tensor, # features, (B, C, H, W)
-    r:torch.Tensor, # features, (B, C, H2, W2)
-    least:int=32, # fewer channels than this are left as they are
-)->tuple: # (C, C) orthogonal matrix or None, and the number of channels that come first
-    "Principal axes of the features' cells, strongest first"
-    c = t.shape[1]
-    if c < least or t[0, 0].numel() < 4*c: return None, c
-    some = torch.cat([x.flatten(2)[..., ::max(1, x.shape[0]*x[0, 0].numel() // 2048)] for x in (t, r)], 2)
-    some = some.transpose(0, 1).flatten(1)
-    return torch.linalg.eigh(some @ some.T)[1].flip(1).contiguous(), c // 4
 
 # %% ../../nbs/03a_patchmatch_cpu.ipynb #c99b5803
 _STRIP, _RADII = 16, (16, 8, 4, 2, 1, 1, 1, 1)

@@ -18,16 +18,6 @@ def _pixels(x, k):
     norm = F.avg_pool2d(padded.square().sum(1, keepdim=True), k, 1)[:, 0].mul(k*k).sqrt()
     return padded.permute(0, 2, 3, 1).contiguous(), torch.where(norm > 0, 1/norm, torch.zeros_like(norm))
 
-# %% ../../nbs/03c_patchmatch_exact.ipynb #0dbbcca9
-def _tiles(height, width, side):
-    ys, xs = (np.linspace(0, n, -(-n // side) + 1).astype(int).tolist() for n in (height, width))
-    return [(y0, y1, x0, x1) for y0, y1 in zip(ys, ys[1:]) for x0, x1 in zip(xs, xs[1:])]
-
-def _sides(memory, k, side=64):
-    cells = memory*2**20 // 4
-    side = min(side, max(1, int(cells**0.5) - k + 1))
-    return max(1, min(16, int((cells / (side + k - 1)**2)**0.5) - k + 1)), side
-
 # %% ../../nbs/03c_patchmatch_exact.ipynb #a371a8aa
 def _cells(tile, width, device):
     y0, y1, x0, x1 = tile
@@ -35,9 +25,20 @@ def _cells(tile, width, device):
 
 def _scores(a, b, t_tile, r_tile, k):
     (h, w), (h2, w2) = ((y1 - y0, x1 - x0) for y0, y1, x0, x1 in (t_tile, r_tile))
-    d = (a @ b.transpose(1, 2)).view(len(a), h + k - 1, w + k - 1, h2 + k - 1, w2 + k - 1)
+    d = torch.bmm(a, b.transpose(1, 2), out_dtype=torch.float32) if a.dtype == torch.float16 else a @ b.transpose(1, 2)
+    d = d.view(len(a), h + k - 1, w + k - 1, h2 + k - 1, w2 + k - 1)
     total = sum(d[:, y:y+h, x:x+w, y:y+h2, x:x+w2] for y in range(k) for x in range(k))
     return total.reshape(len(a), h*w, h2*w2)
+
+# %% ../../nbs/03c_patchmatch_exact.ipynb #3ff64fde
+def _tiles(height, width, side):
+    ys, xs = (np.linspace(0, n, -(-n // side) + 1).astype(int).tolist() for n in (height, width))
+    return [(y0, y1, x0, x1) for y0, y1 in zip(ys, ys[1:]) for x0, x1 in zip(xs, xs[1:])]
+
+def _sides(memory, k, side=64, most=16):
+    cells = memory*2**20 // 4
+    side = min(side, max(1, int(cells**0.5) - k + 1))
+    return max(1, min(most, int((cells / (side + k - 1)**2)**0.5) - k + 1)), side
 
 # %% ../../nbs/03c_patchmatch_exact.ipynb #80de19d8
 _JIT = dict(cache=True, nogil=True, _nrt=False, error_model='numpy', fastmath={'reassoc', 'contract', 'nsz'})
@@ -133,39 +134,56 @@ def _best(scores, index, dim):
     first = torch.where(scores == top.unsqueeze(dim), index, index.max() + 1).amin(dim)
     return top, first
 
+# %% ../../nbs/03c_patchmatch_exact.ipynb #3cf8567f
 def _keep(best, at, cells, top, first):
     old, old_at = best[:, cells], at[:, cells]
     better = (top > old) | ((top == old) & (first < old_at))
     best[:, cells], at[:, cells] = torch.where(better, top, old), torch.where(better, first, old_at)
 
-def _group_torch(t, r, k, memory):
+# %% ../../nbs/03c_patchmatch_exact.ipynb #db6b6b84
+def _rescore(a, inv_a, b, inv_b, index, width2, k):
+    n, h, w = inv_a.shape
+    y, x, total = index // width2, index % width2, 0
+    for dy in range(k):
+        for dx in range(k):
+            other = b.flatten(1, 2).gather(1, ((y + dy)*b.shape[2] + x + dx)[..., None].expand(-1, -1, b.shape[3]))
+            total = total + (a[:, dy:dy+h, dx:dx+w].flatten(1, 2) * other).sum(2)
+    return total * inv_a.flatten(1) * inv_b.flatten(1).gather(1, index)
+
+# %% ../../nbs/03c_patchmatch_exact.ipynb #42e23773
+def _group_torch(t, r, k, memory, half=False):
+    t, r = (x / x.abs().amax().clamp(min=1e-30) for x in (t, r))
     (pt, inv_t), (pr, inv_r), sizes = _pixels(t, k), _pixels(r, k), (t.shape[2:], r.shape[2:])
+    a, b = (x.half() if half else x for x in (pt, pr))
     best = [torch.full((len(t), n.numel()), -2., device=t.device) for n in sizes]
     at = [torch.zeros_like(b, dtype=torch.int64) for b in best]
-    side = _sides(max(1, memory // 4), k)
+    side = _sides(max(1, memory // 4), k, max(sizes[1]), max(sizes[0]))
     for t_tile in _tiles(*sizes[0], side[0]):
         for r_tile in _tiles(*sizes[1], side[1]):
             p, q = (_cells(tile, n[1], t.device) for tile, n in zip((t_tile, r_tile), sizes))
-            s = _scores(_cut(pt, t_tile, k), _cut(pr, r_tile, k), t_tile, r_tile, k)
+            s = _scores(_cut(a, t_tile, k), _cut(b, r_tile, k), t_tile, r_tile, k)
             s *= inv_t.flatten(1)[:, p, None] * inv_r.flatten(1)[:, None, q]
             _keep(best[0], at[0], p, *_best(s, q[None, None, :], 2))
             _keep(best[1], at[1], q, *_best(s, p[None, :, None], 1))
+    if half: best = [_rescore(pt, inv_t, pr, inv_r, at[0], sizes[1][1], k), _rescore(pr, inv_r, pt, inv_t, at[1], sizes[0][1], k)]
     return [Field(i.view(-1, *n), b.view(-1, *n)) for i, b, n in zip(at, best, sizes)]
 
-# %% ../../nbs/03c_patchmatch_exact.ipynb #3cf8567f
+# %% ../../nbs/03c_patchmatch_exact.ipynb #738b266e
 def exact_both(
     target:torch.Tensor, # features, (B, C, H, W)
     reference:torch.Tensor, # features, (B, C, H2, W2)
     patch_size:int=3, # side of a patch in cells, odd
     memory:int=512, # cap on the dot products held at a time, MB
-    **ignored,
+    half:bool=False, # on a GPU: float16 products, float32 sums, winners scored again
+    **ignored, # what other methods take
 )->tuple[Field, Field]: # target to reference, reference to target
     "Best of all matches in both directions"
     if memory < 1: raise ValueError(f'memory: at least 1 MB, got {memory}')
+    if half and not target.is_cuda: raise ValueError('half: products in float16 are for GPUs')
     grow = patch_size - 1
     cells = (target.shape[2] + grow)*(target.shape[3] + grow)*(reference.shape[2] + grow)*(reference.shape[3] + grow)
     group = max(1, min(memory*2**18, 2**19) // cells)
-    if target.is_cuda: work, group = lambda b: _group_torch(target[b], reference[b], patch_size, memory), 1
+    if target.is_cuda: work, group = lambda b: _group_torch(target[b], reference[b], patch_size, memory, half), 1
     else: work = lambda b: _group(target[b], reference[b], patch_size, min(memory, 8))
     return over_pairs(work, len(target), group)
 
