@@ -273,12 +273,12 @@ def bench_patchmatch_command(
     import json
     from colorize_nb.data import PhotoSet
     from colorize_nb.features import write_whole
-    from colorize_nb.patchmatch.bench import bench_patchmatch, print_bench
+    from colorize_nb.patchmatch.bench import bench_patchmatch, bench_table
     if features not in ('real', 'noise'): raise ValueError(f"--features: 'real' or 'noise', not {features!r}")
     if features == 'real' and data is None: raise ValueError('--data: features of real photos need a prepared folder (or ask for --features noise)')
     photos, of = (PhotoSet.open(data), _similarity_net(net, data, 'L', False)) if features == 'real' else (None, None)
     result = bench_patchmatch(shape, device, tuple(methods.split(',')), photos, of, iters)
-    print(print_bench(result))
+    print(bench_table(result))
     if json_: write_whole(json_, json.dumps(result, indent=1).encode())
 
 @bench.command(name='train')
