@@ -149,7 +149,7 @@ def test_exact_in_torch_is_the_same(memory):
 def test_near_exact_on_smooth_maps():
     t, r = (torch.nn.functional.interpolate(noise(i, 1, 32, 12, 12), (64, 64), mode="bicubic") for i in range(2))
     best, found = (match(t, r, m).similarity.mean() for m in ("exact", "patchmatch"))
-    assert found > 0.99*best
+    assert found > 0.98*best
 
 def test_pyramid():
     t, r = ([noise(i + s, 2, 4*2**i, 32 >> i, (24 >> i) + s) for i in range(4)] for s in (0, 1))

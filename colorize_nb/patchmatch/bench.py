@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['median_seconds', 'describe_machine', 'photo_pairs', 'real_maps', 'faiss_both', 'quality', 'random_floor',
            'extra_memory', 'growth_exponent', 'measure_growth', 'measure_curve', 'gpu_ceilings', 'gpu_work',
-           'time_methods', 'bench_patchmatch', 'print_bench', 'plot_growth', 'plot_quality']
+           'time_methods', 'bench_patchmatch', 'bench_table', 'plot_growth', 'plot_quality']
 
 # %% ../../nbs/03d_patchmatch_bench.ipynb #c04194f4
 import os, platform, random, statistics, time
@@ -276,7 +276,7 @@ def bench_patchmatch(
     return result
 
 # %% ../../nbs/03d_patchmatch_bench.ipynb #e82425a8
-def print_bench(
+def bench_table(
     result:dict, # from `bench_patchmatch`
 )->str: # a table in Markdown
     "The result as a table to read"

@@ -5,11 +5,10 @@
 # %% auto #0
 __all__ = ['pixel_basis', 'patchmatch_both']
 
-# %% ../../nbs/03a_patchmatch_cpu.ipynb #92a5970d
+# %% ../../nbs/03a_patchmatch_cpu.ipynb #e2c66bb8
 import numpy as np, torch
 from numba import float32, njit, uint64
 from . import Field, mix, over_pairs, spread, threads_here
-from .exact import coarse_guess
 
 # %% ../../nbs/03a_patchmatch_cpu.ipynb #5c80a841
 _JIT = dict(cache=True, nogil=True, _nrt=False, error_model='numpy', fastmath={'reassoc', 'contract', 'nsz'})
@@ -68,6 +67,14 @@ def _norms(feats, y0, y1, height, width, head, tail, k, norms):
             norms[at, 0] = 1/np.sqrt(h + t) if h + t > 0 else 0
             norms[at, 1] = np.sqrt(t/(h + t)) + 1e-6 if h + t > 0 else 0
 
+# %% ../../nbs/03a_patchmatch_cpu.ipynb #07df3f78
+@njit(forceinline=True, **_JIT)
+def _compare(a, na, at, sa, plane_a, b, nb, to, sb, plane_b, head, tail, k, least):
+    scale = na[at, 0]*nb[to, 0]
+    s = scale*_dot(a, at*head, sa*head, b, to*head, sb*head, k*head, k)
+    if s + na[at, 1]*nb[to, 1] <= least: return s - 4
+    return s + scale*_dot(a, plane_a + at*tail, sa*tail, b, plane_b + to*tail, sb*tail, k*tail, k)
+
 # %% ../../nbs/03a_patchmatch_cpu.ipynb #29bc90f6
 _mix = njit(forceinline=True, **_JIT)(mix)
 
@@ -91,7 +98,7 @@ def _propose(k, x, y, step, best, h, field, before, other, size, size2, y0, y1, 
     rows, cols = min(by + r, height2 - 1) - top + 1, min(bx + r, width2 - 1) - left + 1
     return ((top + ((h >> 16)*rows >> 16)) << 16) | (left + ((h & 0xFFFF)*cols >> 16))
 
-# %% ../../nbs/03a_patchmatch_cpu.ipynb #be08907d
+# %% ../../nbs/03a_patchmatch_cpu.ipynb #36a4822e
 @njit(**_JIT)
 def _sweep(a, na, size, b, nb, size2, head, tail, k, field, sims, before, other, step, key, y0, y1, strip, radii):
     (height, width), (height2, width2) = size, size2
@@ -105,21 +112,17 @@ def _sweep(a, na, size, b, nb, size2, head, tail, k, field, sims, before, other,
         y, x = top + cell // width, cell % width
         p, at = y*width + x, y*sa + x
         first = best = field[p]; score = sims[p]
-        norm, rest = na[at, 0], na[at, 1]
         h = _mix(p*0x9E3779B1 ^ key)
         for c in range(n):
             h = (h*0x915F77F5 + 0x6C8E9CF5) & 0xFFFFFFFF
             q = _propose(c, x, y, step, best, h ^ (h >> 15), field, before, other, size, size2, top, end, radii)
             if q < 0 or q == best or q == first: continue
             to = (q >> 16)*sb + (q & 0xFFFF)
-            scale = norm*nb[to, 0]
-            s = scale*_dot(a, at*head, sa*head, b, to*head, sb*head, k*head, k)
-            if s + rest*nb[to, 1] <= score: continue
-            s += scale*_dot(a, plane_a + at*tail, sa*tail, b, plane_b + to*tail, sb*tail, k*tail, k)
+            s = _compare(a, na, at, sa, plane_a, b, nb, to, sb, plane_b, head, tail, k, score)
             if s > score: score, best = s, q
         field[p], sims[p] = best, score
 
-# %% ../../nbs/03a_patchmatch_cpu.ipynb #bb883288
+# %% ../../nbs/03a_patchmatch_cpu.ipynb #801946e4
 @njit(**_JIT)
 def _offer(a, na, size, b, nb, size2, head, tail, k, offered, field, sims, y0, y1):
     (height, width), (height2, width2) = size, size2
@@ -130,9 +133,7 @@ def _offer(a, na, size, b, nb, size2, head, tail, k, offered, field, sims, y0, y
             p, at = y*width + x, y*sa + x
             qy, qx = offered[p] // width2, offered[p] % width2
             to = qy*sb + qx
-            s = _dot(a, at*head, sa*head, b, to*head, sb*head, k*head, k)
-            s += _dot(a, plane_a + at*tail, sa*tail, b, plane_b + to*tail, sb*tail, k*tail, k)
-            s *= na[at, 0]*nb[to, 0]
+            s = _compare(a, na, at, sa, plane_a, b, nb, to, sb, plane_b, head, tail, k, sims[p])
             if s > sims[p]: field[p], sims[p] = (qy << 16) | qx, s
 
 # %% ../../nbs/03a_patchmatch_cpu.ipynb #894e02ee
@@ -142,7 +143,93 @@ def _give(field, sims, width, other, other_sims, width2):
         p = (other[q] >> 16)*width + (other[q] & 0xFFFF)
         if other_sims[q] > sims[p]: field[p], sims[p] = ((q // width2) << 16) | (q % width2), other_sims[q]
 
-# %% ../../nbs/03a_patchmatch_cpu.ipynb #c99b5803
+# %% ../../nbs/03a_patchmatch_cpu.ipynb #98f32207
+_NUMBERS, _LEAF = 16, 16
+
+@njit(**_JIT)
+def _describe(feats, norms, y0, y1, width, head, k, out):
+    stride, pad = width + k - 1, k // 2
+    across = np.sqrt(12/(k*k*max(1, k*k - 1)))
+    for y in range(y0, y1):
+        for x in range(width):
+            at, p = y*stride + x, y*width + x
+            out[p, :] = 0
+            for dy in range(k):
+                for dx in range(k):
+                    cell = (at + dy*stride + dx)*head
+                    for c in range(min(8, head)): out[p, c] += feats[cell + c]*norms[at, 0]/k
+                    for c in range(min(4, head)):
+                        out[p, 8 + c] += feats[cell + c]*norms[at, 0]*(dx - pad)*across
+                        out[p, 12 + c] += feats[cell + c]*norms[at, 0]*(dy - pad)*across
+
+# %% ../../nbs/03a_patchmatch_cpu.ipynb #1020dd9f
+@njit(**_JIT)
+def _spread(points, order, first, last, sums):
+    sums[:] = 0
+    step, best, widest = (last - first)//128 + 1, float32(-1), 0
+    for i in range(first, last, step):
+        for c in range(points.shape[1]):
+            v = points[order[i], c]
+            sums[0, c] += v
+            sums[1, c] += v*v
+    n = float32((last - first + step - 1)//step)
+    for c in range(points.shape[1]):
+        variance = sums[1, c] - sums[0, c]*sums[0, c]/n
+        if variance > best: best, widest = variance, c
+    return widest
+
+# %% ../../nbs/03a_patchmatch_cpu.ipynb #f40e0ee5
+@njit(**_JIT)
+def _halve(points, order, first, last, c):
+    middle, low, high = (first + last)//2, first, last - 1
+    while low < high:
+        pivot, i, j = points[order[(low + high)//2], c], low, high
+        while i <= j:
+            while points[order[i], c] < pivot: i += 1
+            while points[order[j], c] > pivot: j -= 1
+            if i <= j:
+                order[i], order[j] = order[j], order[i]
+                i += 1
+                j -= 1
+        if middle <= j: high = j
+        elif middle >= i: low = i
+        else: break
+    return middle
+
+# %% ../../nbs/03a_patchmatch_cpu.ipynb #4b4788e7
+@njit(**_JIT)
+def _grow(points, order, axis, cut, bounds, sums):
+    bounds[1, 0], bounds[1, 1] = 0, len(order)
+    for node in range(1, len(axis)):
+        first, last = bounds[node]
+        axis[node] = _spread(points, order, first, last, sums)
+        middle = _halve(points, order, first, last, axis[node])
+        cut[node] = points[order[middle], axis[node]]
+        bounds[2*node, 0], bounds[2*node, 1] = first, middle
+        bounds[2*node + 1, 0], bounds[2*node + 1, 1] = middle, last
+
+def _tree(points):
+    nodes = 2**max(0, int(np.ceil(np.log2(len(points)/_LEAF))))
+    order, axis, cut = np.arange(len(points), dtype=np.int32), np.zeros(nodes, np.int32), np.zeros(nodes, np.float32)
+    bounds = np.zeros((2*nodes, 2), np.int32)
+    _grow(points, order, axis, cut, bounds, np.empty((2, points.shape[1]), np.float32))
+    return order, axis, cut, bounds
+
+# %% ../../nbs/03a_patchmatch_cpu.ipynb #a2faac86
+@njit(**_JIT)
+def _ask(a, na, size, b, nb, size2, head, tail, k, points, order, axis, cut, bounds, field, sims, y0, y1):
+    (height, width), (height2, width2) = size, size2
+    sa, sb = width + k - 1, width2 + k - 1
+    plane_a, plane_b = (height + k - 1)*sa*head, (height2 + k - 1)*sb*head
+    for p in range(y0*width, y1*width):
+        at, node = p // width * sa + p % width, 1
+        while node < len(axis): node = 2*node + (points[p, axis[node]] >= cut[node])
+        for i in range(bounds[node, 0], bounds[node, 1]):
+            y, x = order[i] // width2, order[i] % width2
+            s = _compare(a, na, at, sa, plane_a, b, nb, y*sb + x, sb, plane_b, head, tail, k, sims[p])
+            if s > sims[p]: field[p], sims[p] = (y << 16) | x, s
+
+# %% ../../nbs/03a_patchmatch_cpu.ipynb #c1584ca4
 _STRIP, _RADII = 16, (16, 8, 4, 2, 1, 1, 1, 1)
 
 def _strips(height): return [(0, height)] if threads_here() == 1 else [(y, min(y + _STRIP, height)) for y in range(0, height, _STRIP)]
@@ -158,7 +245,13 @@ def _pack(x, basis, head, k):
     spread(lambda rows: _norms(feats, *rows, h, w, head, c - head, k, norms), _strips(h))
     return feats, norms, (h, w)
 
-# %% ../../nbs/03a_patchmatch_cpu.ipynb #2a7506c9
+def _points(side, head, k):
+    feats, norms, (h, w) = side
+    points = np.empty((h*w, _NUMBERS), np.float32)
+    spread(lambda rows: _describe(feats, norms, *rows, w, head, k, points), _strips(h))
+    return points
+
+# %% ../../nbs/03a_patchmatch_cpu.ipynb #15a286be
 class _Direction:
     def __init__(self, a, b, head, tail, k):
         self.sides, self.size, self.size2 = (*a, *b, head, tail, k), a[2], b[2]
@@ -168,6 +261,9 @@ class _Direction:
         if guess is None: return
         guess = guess.flatten().numpy()
         spread(lambda rows: _offer(*self.sides, guess, self.index, self.sims, *rows), _strips(self.size[0]))
+
+    def ask(self, points, tree):
+        spread(lambda rows: _ask(*self.sides, points, *tree, self.index, self.sims, *rows), _strips(self.size[0]))
 
     def take(self, other): _give(self.index, self.sims, self.size[1], other.index, other.sims, other.size[1])
 
@@ -188,18 +284,15 @@ def _passes(there, back, iters, seed):
         spread(one, tasks)
     if iters: there.take(back); back.take(there)
 
-# %% ../../nbs/03a_patchmatch_cpu.ipynb #d01c93f0
+# %% ../../nbs/03a_patchmatch_cpu.ipynb #ef51653c
 def _solve(t, r, k, iters, seed, init, basis, head):
-    sizes = [x.shape[2]*x.shape[3] for x in (t, r)]
-    guess = coarse_guess(t, r, k, lambda a, b: patchmatch_both(a, b, k, iters, seed))
-    if guess is None:
-        rng = torch.Generator().manual_seed(seed)
-        guess = [torch.randint(n, (m,), generator=rng) for m, n in (sizes, sizes[::-1])]
     packed = [_pack(x[0], basis, head, k) for x in (t, r)]
-    sides = [_Direction(*pair, head, t.shape[1] - head, k) for pair in (packed, packed[::-1])]
-    for side, *fields in zip(sides, guess, init):
-        for field in fields: side.offer(field)
-    _passes(*sides, iters, seed)
+    points = [_points(side, head, k) for side in packed]
+    trees = spread(_tree, points)
+    there, back = sides = [_Direction(*pair, head, t.shape[1] - head, k) for pair in (packed, packed[::-1])]
+    there.ask(points[0], trees[1]); back.ask(points[1], trees[0])
+    for side, field in zip(sides, init): side.offer(field)
+    _passes(there, back, iters, seed)
     return [side.field() for side in sides]
 
 # %% ../../nbs/03a_patchmatch_cpu.ipynb #c14461c9
