@@ -236,7 +236,7 @@ def test_gpu_pass_has_a_specification_that_nears_exact():
 IN_SIMULATOR = r"""
 import sys, warnings; sys.setswitchinterval(1e-6); warnings.simplefilter('ignore')
 import torch
-from colorize_nb.patchmatch import Field, unfold_patches
+from colorize_nb.patchmatch import Field, score, unfold_patches
 from colorize_nb.patchmatch import cuda as gpu
 assert gpu.SIMULATED
 torch.manual_seed(0)
@@ -252,6 +252,8 @@ found = side.sweep(other, keys, 2, torch.tensor(radii))
 spec = gpu.pass_spec(a, b, size, size2, Field(index, start), other, 2, keys, radii)
 same = (found[0] == spec.index) | ((found[1] - spec.similarity).abs() < 1e-5)
 assert same.all() and (found[1] > start).float().mean() > 0.5
+small = [torch.rand(2, 3, 5, 6), torch.rand(2, 3, 4, 5)]
+for field, x, y in zip(gpu.patchmatch_both(*small, iters=1, half=True), small, small[::-1]): assert (score(x, y, field.index) - field.similarity).abs().max() < 1e-5
 print('agrees', float((found[0] == spec.index).float().mean()))
 """
 
