@@ -218,7 +218,7 @@ def _faiss_row(target, reference, shape, repeats):
 def time_methods(
     target:torch.Tensor, # features, (B, C, H, W)
     reference:torch.Tensor, # features, (B, C, H, W)
-    methods:tuple=('patchmatch', 'exact', 'reference', 'faiss'), # what to time
+    methods:tuple=('patchmatch', 'patchmatch:2', 'exact', 'reference', 'faiss'), # what to time; after a colon the passes
     iters:int=5, # passes of PatchMatch
     repeats:int=3, # counted calls
 )->list: # rows of the table F22: method, device, shape, directions, seconds, ratio ...
@@ -227,7 +227,10 @@ def time_methods(
     for method in methods:
         if method == 'reference': rows.append(_reference_row(target, reference, shape, iters))
         elif method == 'faiss': rows.append(_faiss_row(target, reference, shape, repeats))
-        else: rows.append(_row(method, device, shape, median_seconds(lambda: match_both(target, reference, method, iters=iters), repeats)))
+        else:
+            name, _, passes = method.partition(':')
+            work = lambda: match_both(target, reference, name, iters=int(passes or iters))
+            rows.append(_row(method, device, shape, median_seconds(work, repeats)))
     for name in ('reference', 'faiss'):
         base = [row['seconds'] for row in rows if row['method'] == name]
         for row in rows:
@@ -238,7 +241,7 @@ def time_methods(
 def bench_patchmatch(
     shape:tuple=(96, 64, 64, 64), # pairs, channels, height and width of the maps
     device:str='cpu', # 'cpu' or 'cuda'
-    methods:tuple=('patchmatch', 'exact', 'reference', 'faiss'), # what to time
+    methods:tuple=('patchmatch', 'patchmatch:2', 'exact', 'reference', 'faiss'), # what to time; after a colon the passes
     photos=None, # a `PhotoSet`; None: noise
     net=None, # the L network whose conv1 maps are matched
     iters:int=5, # passes of PatchMatch

@@ -26,7 +26,7 @@ def _dot(a, i, step_a, b, j, step_b, n, k):
             i += sa; j += sb
     return total
 
-# %% ../../nbs/03a_patchmatch_cpu.ipynb #06eaf7d7
+# %% ../../nbs/03a_patchmatch_cpu.ipynb #66ffc88c
 def pixel_basis(
     t:torch.Tensor, # features, (B, C, H, W)
     r:torch.Tensor, # features, (B, C, H2, W2)
@@ -35,7 +35,7 @@ def pixel_basis(
     "Principal axes of the features' cells, strongest first"
     c = t.shape[1]
     if c < least or t[0, 0].numel() < 4*c: return None, c
-    some = torch.cat([x.flatten(2)[..., ::max(1, x.shape[0]*x[0, 0].numel() // 2048)] for x in (t, r)], 2)
+    some = torch.cat([x.flatten(2)[..., ::max(1, x.shape[0]*x[0, 0].numel() // 512)] for x in (t, r)], 2)
     some = some.transpose(0, 1).flatten(1)
     return torch.linalg.eigh(some @ some.T)[1].flip(1).contiguous(), c // 4
 
@@ -148,19 +148,20 @@ _NUMBERS, _LEAF = 16, 16
 
 @njit(**_JIT)
 def _describe(feats, norms, y0, y1, width, head, k, out):
-    stride, pad = width + k - 1, k // 2
-    across = np.sqrt(12/(k*k*max(1, k*k - 1)))
+    stride, pad, n = width + k - 1, k // 2, uint64(min(8, head))
+    across = float32(np.sqrt(12/(k*k*max(1, k*k - 1))))
     for y in range(y0, y1):
         for x in range(width):
             at, p = y*stride + x, y*width + x
             out[p, :] = 0
-            for dy in range(k):
-                for dx in range(k):
-                    cell = (at + dy*stride + dx)*head
-                    for c in range(min(8, head)): out[p, c] += feats[cell + c]*norms[at, 0]/k
-                    for c in range(min(4, head)):
-                        out[p, 8 + c] += feats[cell + c]*norms[at, 0]*(dx - pad)*across
-                        out[p, 12 + c] += feats[cell + c]*norms[at, 0]*(dy - pad)*across
+            for cell in range(k*k):
+                wy, wx = float32(cell // k - pad)*across, float32(cell % k - pad)*across
+                i = uint64((at + cell // k * stride + cell % k)*head)
+                for c in range(n): out[p, c] += feats[i + c]
+                for c in range(min(n, uint64(4))):
+                    out[p, uint64(8) + c] += feats[i + c]*wx
+                    out[p, uint64(12) + c] += feats[i + c]*wy
+            for c in range(16): out[p, c] *= norms[at, 0]/(k if c < 8 else 1)
 
 # %% ../../nbs/03a_patchmatch_cpu.ipynb #1020dd9f
 @njit(**_JIT)
@@ -215,22 +216,30 @@ def _tree(points):
     _grow(points, order, axis, cut, bounds, np.empty((2, points.shape[1]), np.float32))
     return order, axis, cut, bounds
 
-# %% ../../nbs/03a_patchmatch_cpu.ipynb #a2faac86
+# %% ../../nbs/03a_patchmatch_cpu.ipynb #d773cc76
 @njit(**_JIT)
-def _ask(a, na, size, b, nb, size2, head, tail, k, points, order, axis, cut, bounds, field, sims, y0, y1):
+def _ask(a, na, size, b, nb, size2, head, tail, k, points, order, axis, cut, bounds, field, sims, y0, y1, heads):
     (height, width), (height2, width2) = size, size2
     sa, sb = width + k - 1, width2 + k - 1
     plane_a, plane_b = (height + k - 1)*sa*head, (height2 + k - 1)*sb*head
     for p in range(y0*width, y1*width):
-        at, node = p // width * sa + p % width, 1
+        at, node, top = p // width * sa + p % width, 1, 0
         while node < len(axis): node = 2*node + (points[p, axis[node]] >= cut[node])
-        for i in range(bounds[node, 0], bounds[node, 1]):
-            y, x = order[i] // width2, order[i] % width2
-            s = _compare(a, na, at, sa, plane_a, b, nb, y*sb + x, sb, plane_b, head, tail, k, sims[p])
+        first, n = bounds[node, 0], bounds[node, 1] - bounds[node, 0]
+        for i in range(n):
+            to = order[first + i] // width2 * sb + order[first + i] % width2
+            heads[i] = na[at, 0]*nb[to, 0]*_dot(a, at*head, sa*head, b, to*head, sb*head, k*head, k)
+            if heads[i] > heads[top]: top = i
+        for j in range(n):
+            i = (top + j) % n
+            y, x = order[first + i] // width2, order[first + i] % width2
+            to = y*sb + x
+            if heads[i] + na[at, 1]*nb[to, 1] <= sims[p]: continue
+            s = heads[i] + na[at, 0]*nb[to, 0]*_dot(a, plane_a + at*tail, sa*tail, b, plane_b + to*tail, sb*tail, k*tail, k)
             if s > sims[p]: field[p], sims[p] = (y << 16) | x, s
 
-# %% ../../nbs/03a_patchmatch_cpu.ipynb #c1584ca4
-_STRIP, _RADII = 16, (16, 8, 4, 2, 1, 1, 1, 1)
+# %% ../../nbs/03a_patchmatch_cpu.ipynb #b9b65e83
+_STRIP, _RADII = 16, (8, 2, 1, 1)
 
 def _strips(height): return [(0, height)] if threads_here() == 1 else [(y, min(y + _STRIP, height)) for y in range(0, height, _STRIP)]
 
@@ -251,7 +260,7 @@ def _points(side, head, k):
     spread(lambda rows: _describe(feats, norms, *rows, w, head, k, points), _strips(h))
     return points
 
-# %% ../../nbs/03a_patchmatch_cpu.ipynb #15a286be
+# %% ../../nbs/03a_patchmatch_cpu.ipynb #d2def627
 class _Direction:
     def __init__(self, a, b, head, tail, k):
         self.sides, self.size, self.size2 = (*a, *b, head, tail, k), a[2], b[2]
@@ -263,7 +272,7 @@ class _Direction:
         spread(lambda rows: _offer(*self.sides, guess, self.index, self.sims, *rows), _strips(self.size[0]))
 
     def ask(self, points, tree):
-        spread(lambda rows: _ask(*self.sides, points, *tree, self.index, self.sims, *rows), _strips(self.size[0]))
+        spread(lambda rows: _ask(*self.sides, points, *tree, self.index, self.sims, *rows, np.empty(_LEAF, np.float32)), _strips(self.size[0]))
 
     def take(self, other): _give(self.index, self.sims, self.size[1], other.index, other.sims, other.size[1])
 
