@@ -148,14 +148,21 @@ def spread(
 
 # %% ../../nbs/03_patchmatch.ipynb #c2445c7f
 def over_pairs(
-    work, # function of a slice of the batch
-    pairs:int, # in the batch
+    work, # function of a slice of the batch, its answer two Fields
+    target:torch.Tensor, # features, (B, C, H, W)
+    reference:torch.Tensor, # features, (B, C, H2, W2)
     group:int=1, # pairs a slice
 )->tuple: # two Fields of the whole batch
     "Whole pairs side by side where there are enough of them, else one after another"
-    slices = [slice(b, min(b + group, pairs)) for b in range(0, pairs, group)]
-    found = spread(work, slices) if len(slices) >= threads_here() else [work(part) for part in slices]
-    return tuple(Field(*(torch.cat(x) for x in zip(*fields))) for fields in zip(*found))
+    found = tuple(Field(*(x.new_empty(len(x), *x.shape[2:], dtype=kind) for kind in (torch.int64, torch.float32))) for x in (target, reference))
+    def keep(part):
+        for whole, field in zip(found, work(part)):
+            whole.index[part], whole.similarity[part] = field
+    slices = [slice(b, min(b + group, len(target))) for b in range(0, len(target), group)]
+    if len(slices) >= threads_here(): spread(keep, slices)
+    else:
+        for part in slices: keep(part)
+    return found
 
 # %% ../../nbs/03_patchmatch.ipynb #10481faa
 METHODS = ('auto', 'patchmatch', 'exact', 'reference')

@@ -102,25 +102,24 @@ def _propose(k, x, y, step, best, h, field, before, other, size, size2, y0, y1, 
 @njit(**_JIT)
 def _sweep(a, na, size, b, nb, size2, head, tail, k, field, sims, before, other, step, key, y0, y1, strip, radii):
     (height, width), (height2, width2) = size, size2
-    sa, sb, n = width + k - 1, width2 + k - 1, 6 + radii.shape[0]
+    sa, sb, blocks = width + k - 1, width2 + k - 1, -(-width // 32)
     plane_a, plane_b = (height + k - 1)*sa*head, (height2 + k - 1)*sb*head
-    for cell in range((y1 - y0)*width):
-        top = y0 + cell // (strip*width) * strip
-        end = min(top + strip, y1)
-        cell -= (top - y0)*width
-        if step < 0: cell = (end - top)*width - 1 - cell
-        y, x = top + cell // width, cell % width
-        p, at = y*width + x, y*sa + x
-        first = best = field[p]; score = sims[p]
-        h = _mix(p*0x9E3779B1 ^ key)
-        for c in range(n):
-            h = (h*0x915F77F5 + 0x6C8E9CF5) & 0xFFFFFFFF
-            q = _propose(c, x, y, step, best, h ^ (h >> 15), field, before, other, size, size2, top, end, radii)
-            if q < 0 or q == best or q == first: continue
-            to = (q >> 16)*sb + (q & 0xFFFF)
-            s = _compare(a, na, at, sa, plane_a, b, nb, to, sb, plane_b, head, tail, k, score)
-            if s > score: score, best = s, q
-        field[p], sims[p] = best, score
+    for block in range(-(-(y1 - y0) // strip) * blocks):
+        top, left = y0 + block // blocks * strip, (block % blocks if step > 0 else blocks - 1 - block % blocks)*32
+        end, columns = min(top + strip, y1), min(32, width - left)
+        for turn in range((end - top)*columns):
+            cell = turn if step > 0 else (end - top)*columns - 1 - turn
+            y, x = top + cell // columns, left + cell % columns
+            p, at = y*width + x, y*sa + x
+            first = best = field[p]; score = sims[p]
+            h = _mix(p*0x9E3779B1 ^ key)
+            for c in range(6 + radii.shape[0]):
+                h = (h*0x915F77F5 + 0x6C8E9CF5) & 0xFFFFFFFF
+                q = _propose(c, x, y, step, best, h ^ (h >> 15), field, before, other, size, size2, top, end, radii)
+                if q < 0 or q == best or q == first: continue
+                s = _compare(a, na, at, sa, plane_a, b, nb, (q >> 16)*sb + (q & 0xFFFF), sb, plane_b, head, tail, k, score)
+                if s > score: score, best = s, q
+            field[p], sims[p] = best, score
 
 # %% ../../nbs/03a_patchmatch_cpu.ipynb #801946e4
 @njit(**_JIT)
@@ -218,13 +217,21 @@ def _tree(points):
 
 # %% ../../nbs/03a_patchmatch_cpu.ipynb #d773cc76
 @njit(**_JIT)
-def _ask(a, na, size, b, nb, size2, head, tail, k, points, order, axis, cut, bounds, field, sims, y0, y1, heads):
+def _descend(points, axis, cut, p0, p1, leaves):
+    for p in range(p0, p1):
+        node = 1
+        while node < len(axis): node = 2*node + (points[p, axis[node]] >= cut[node])
+        leaves[p] = node
+
+# %% ../../nbs/03a_patchmatch_cpu.ipynb #5bc8b7a4
+@njit(**_JIT)
+def _ask(a, na, size, b, nb, size2, head, tail, k, order, bounds, queue, leaves, field, sims, y0, y1, heads):
     (height, width), (height2, width2) = size, size2
     sa, sb = width + k - 1, width2 + k - 1
     plane_a, plane_b = (height + k - 1)*sa*head, (height2 + k - 1)*sb*head
-    for p in range(y0*width, y1*width):
-        at, node, top = p // width * sa + p % width, 1, 0
-        while node < len(axis): node = 2*node + (points[p, axis[node]] >= cut[node])
+    for turn in range(y0*width, y1*width):
+        p = queue[turn]
+        at, node, top = p // width * sa + p % width, leaves[p], 0
         first, n = bounds[node, 0], bounds[node, 1] - bounds[node, 0]
         for i in range(n):
             to = order[first + i] // width2 * sb + order[first + i] % width2
@@ -272,7 +279,11 @@ class _Direction:
         spread(lambda rows: _offer(*self.sides, guess, self.index, self.sims, *rows), _strips(self.size[0]))
 
     def ask(self, points, tree):
-        spread(lambda rows: _ask(*self.sides, points, *tree, self.index, self.sims, *rows, np.empty(_LEAF, np.float32)), _strips(self.size[0]))
+        (order, axis, cut, bounds), width, strips = tree, self.size[1], _strips(self.size[0])
+        leaves = np.empty(len(points), np.int16 if len(bounds) < 2**15 else np.int32)
+        spread(lambda rows: _descend(points, axis, cut, rows[0]*width, rows[1]*width, leaves), strips)
+        queue, found = np.argsort(leaves, kind='stable'), (self.index, self.sims)
+        spread(lambda rows: _ask(*self.sides, order, bounds, queue, leaves, *found, *rows, np.empty(_LEAF, np.float32)), strips)
 
     def take(self, other): _give(self.index, self.sims, self.size[1], other.index, other.sims, other.size[1])
 
@@ -318,4 +329,4 @@ def patchmatch_both(
     def work(b):
         part = [None if i is None else i[b] for i in init]
         return _solve(target[b], reference[b], patch_size, iters, mix(seed + 0x10001*b.start), part, *shared)
-    return over_pairs(work, len(target))
+    return over_pairs(work, target, reference)

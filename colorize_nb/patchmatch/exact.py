@@ -185,7 +185,7 @@ def exact_both(
     group = max(1, min(memory*2**18, 2**19) // cells)
     if target.is_cuda: work, group = lambda b: _group_torch(target[b], reference[b], patch_size, memory, half), 1
     else: work = lambda b: _group(target[b], reference[b], patch_size, min(memory, 8))
-    return over_pairs(work, len(target), group)
+    return over_pairs(work, target, reference, group)
 
 # %% ../../nbs/03c_patchmatch_exact.ipynb #60c3c757
 def coarse_guess(
