@@ -265,10 +265,11 @@ def bench_patchmatch_command(
     methods: Annotated[str, typer.Option(help='what to time, with commas')] = 'patchmatch,exact,reference,faiss',
     iters: Annotated[int, typer.Option(min=1, help='iterations of PatchMatch')] = 5,
     json_: Annotated[Optional[Path], typer.Option('--json', help='keep the result in this file')] = None,
+    plots: Annotated[Optional[Path], typer.Option(help='folder for F22.png, growth.png and quality.png')] = None,
 ):
     """Time and judge the matchers beside the specification and FAISS (extra `bench`).
 
-    Example: colorize-nb bench patchmatch --data runs/data --json patchmatch.json
+    Example: colorize-nb bench patchmatch --data runs/data --json patchmatch.json --plots out
     """
     import json
     from colorize_nb.data import PhotoSet
@@ -276,10 +277,23 @@ def bench_patchmatch_command(
     from colorize_nb.patchmatch.bench import bench_patchmatch, bench_table
     if features not in ('real', 'noise'): raise ValueError(f"--features: 'real' or 'noise', not {features!r}")
     if features == 'real' and data is None: raise ValueError('--data: features of real photos need a prepared folder (or ask for --features noise)')
+    if plots and not json_: raise ValueError('--plots: drawn from the file that --json names, so name one')
     photos, of = (PhotoSet.open(data), _similarity_net(net, data, 'L', False)) if features == 'real' else (None, None)
     result = bench_patchmatch(shape, device, tuple(methods.split(',')), photos, of, iters)
     print(bench_table(result))
     if json_: write_whole(json_, json.dumps(result, indent=1).encode())
+    if plots: _plot_bench(json_, plots)
+
+def _plot_bench(path: Path, folder: Path):
+    "F22, the growth with the size of the maps, and quality over time."
+    import json
+    from colorize_nb.figures import save_figure
+    from colorize_nb.gallery import plot_timings
+    from colorize_nb.patchmatch.bench import plot_growth, plot_quality
+    result = json.loads(path.read_text())
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, figure in (('F22', plot_timings(path)), ('growth', plot_growth(result)), ('quality', plot_quality(result))):
+        save_figure(figure, folder / f'{name}.png')
 
 @bench.command(name='train')
 def bench_train_command(
