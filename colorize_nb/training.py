@@ -160,9 +160,7 @@ class PairCache:
         self.maps['there'][start:stop], self.maps['back'][start:stop] = found.there.cpu().numpy(), found.back.cpu().numpy()
         for level, s in enumerate(found.similarity): self.maps[f'similarity-{level}'][start:stop] = s.cpu().numpy()
         for values in self.maps.values(): values.flush()
-        aside = self.folder / 'done.tmp'
-        aside.write_text(str(stop))
-        os.replace(aside, self.folder / 'done')
+        write_whole(self.folder / 'done', str(stop).encode())
 
     def read(self,
         rows: np.ndarray, # numbers of pairs, shape (B,)

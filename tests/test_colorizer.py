@@ -46,12 +46,9 @@ def test_unequal_sizes_there_and_back():
     assert warp(lab[0][:, 1:], found.back, (48, 48), (96, 96)).shape == (1, 2, 96, 96)
     assert turned.reference_map == (48, 48) and 0 <= q < 64 * 64
 
-@pytest.mark.parametrize("trained", ["default"])
-def test_default_model_follows_references(trained):
+def test_default_model_follows_references():
     from colorize_nb.demo import demo_scene, follows_references
-    from colorize_nb.features import WEIGHTS
-    if not (WEIGHTS / "default").is_dir(): pytest.skip("no trained model ships with this version yet")
-    colorizer = Colorizer.from_pretrained(trained)
+    colorizer = Colorizer.from_pretrained()
     for kind in ("tulip", "daisy"):
         scene = demo_scene(kind)
         outputs = [colorizer(scene["grey"], reference) for reference in scene["references"]]
