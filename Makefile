@@ -23,6 +23,8 @@ $(BIN)/python:
 
 .venv/.installed-dev: $(BIN)/python settings.ini setup.py
 	$(BIN)/python -m pip install -q -e '.[dev]'
+# The CUDA compiler comes second: only then does pip fit it to the CUDA version that torch has chosen.
+	$(BIN)/python -m pip install -q -e '.[cuda13]'
 	@touch $@ .venv/.installed
 
 demo: .venv/.installed
