@@ -133,6 +133,8 @@ def train(
     lr_max: Annotated[Optional[float], typer.Option(help='highest learning rate')] = None,
     alpha: Annotated[Optional[float], typer.Option(min=0, help='weight of the perceptual loss')] = None,
     hue_rotation: Annotated[Optional[float], typer.Option(min=0, max=1, help='share of pictures whose colours are turned jointly with the hint')] = None,
+    copies: Annotated[Optional[float], typer.Option(min=0, max=1, help='share of pictures whose hint comes from a disturbed copy')] = None,
+    residual: Annotated[Optional[bool], typer.Option('--residual/--no-residual', help='predict a correction of the warped colours')] = None,
     limit: Annotated[Optional[int], typer.Option(min=2, help='use this many training photos only')] = None,
     seed: Annotated[Optional[int], typer.Option()] = None,
     features: Annotated[Optional[Path], typer.Option(help='L network; default: of the prepared folder, else the one that ships')] = None,
@@ -144,7 +146,7 @@ def train(
     """
     from colorize_nb.data import PhotoSet
     from colorize_nb.training import make_config, train
-    config = make_config(preset, patchmatch=patchmatch, epochs=epochs, batch_size=batch_size, width=width, lr_max=lr_max, alpha=alpha, hue_rotation=hue_rotation, limit=limit, seed=seed)
+    config = make_config(preset, patchmatch=patchmatch, epochs=epochs, batch_size=batch_size, width=width, lr_max=lr_max, alpha=alpha, hue_rotation=hue_rotation, copies=copies, residual=residual, limit=limit, seed=seed)
     tiny = preset == 'tiny'
     if data is None and not tiny: raise ValueError(f'--data: the {preset} preset needs a prepared folder; `colorize-nb data` makes one')
     photos = PhotoSet.open(data) if data else PhotoSet.drawn(n=60, size=80, seed=config.seed)
@@ -172,7 +174,7 @@ def finetune(
     from colorize_nb.training import make_config, train
     start = Colorizer.from_pretrained(from_)
     judge = rgb and _similarity_net(rgb, None, 'RGB', False)
-    config = make_config('finetune', width=start.unet.width, epochs=epochs, limit=limit, alpha=None if judge else 0.)
+    config = make_config('finetune', width=start.unet.width, residual=start.unet.residual, epochs=epochs, limit=limit, alpha=None if judge else 0.)
     print(train(prepare(data, out / 'data'), out, config, start.features, judge, init=start.unet, resume=resume))
 
 # %% ../nbs/09_cli.ipynb #7b58ccfb

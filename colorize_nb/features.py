@@ -91,7 +91,7 @@ def load_base(
     "Weights of an RGB ResNet34 body: from a file, from ImageNet or, where allowed, untrained."
     if base == 'untrained': return _untrained()
     if base not in (None, 'imagenet'): return _float(_read_weights(Path(base))), Path(base).name
-    try: state = ResNet34_Weights.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True)
+    try: state = ResNet34_Weights.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True, weights_only=True)
     except Exception as error:
         if base is None and allow_untrained: return _untrained()
         raise ValueError(f"ImageNet's ResNet34 is neither in torchvision's cache nor to be downloaded ({type(error).__name__}): name a weights file instead") from error

@@ -34,7 +34,7 @@ from .color import denormalize_ab, denormalize_l, lab_to_rgb, normalize_ab, norm
 from .colorizer import MATCHING, Colorizer, correspond, full_size, model_files, network_input
 from .data import PhotoSet, apply_affine, augment_affine, draw_flower, progress
 from .features import SimilarityNet, load_net, save_net, similarity_net, write_whole
-from .patchmatch import warp
+from .patchmatch import compose, warp
 from .similarity import bf16_pays
 from .unet import UNet, load_unet, save_unet
 
@@ -47,15 +47,17 @@ class Config:
     epochs: int = 10 # passes over the training pictures
     batch_size: int = 16 # pictures a step
     width: int = 16 # of the U-Net
+    residual: bool = False # does the U-Net predict a correction of the warped ab?
     size: int = 128 # side of the training crops, in pixels
     lr_start: float = 1e-5 # learning rate of the first step
     lr_max: float = 2e-3 # highest learning rate
     lr_end: float = 1e-6 # learning rate of the last step
     warmup: float = 0.2 # share of the run in which the rate rises
     weight_decay: float = 0.01 # of AdamW
-    alpha: float = 0.5 # weight of the perceptual loss
+    alpha: float = 0.5 # weight of the perceptual loss; 0: chrominance steps only
     patchmatch: bool = True # hints from PatchMatch and both losses? without: no hints, chrominance alone
     hue_rotation: float = 0.0 # share of the pictures in chrominance steps whose colours are turned by a random angle
+    copies: float = 0.0 # share of the pictures in chrominance steps whose hint comes from a disturbed copy of themselves
     references: int = 2 # references a target, used in turn
     other_class: float = 0.1 # share of the references that come from another class
     method: str = MATCHING['method'] # how to match
@@ -114,12 +116,18 @@ def draw_pairs(
     return rows(train, config.references, config.other_class), rows(valid, 1, 0)
 
 # %% ../nbs/06_training.ipynb #920ec135
+def _disturbed(l: Tensor, number: np.ndarray, cells: int, seed: int) -> tuple[Tensor, Tensor]:
+    "Copies of pictures seen in another way (B, 1, S, S), and the cell that each of their `cells` x `cells` cells came from."
+    view = augment_affine(number, seed=seed, epoch=2 ** 32, area=(0.6, 1.)).to(l.device) # an epoch that no run reaches
+    grid = torch.arange(cells * cells, device=l.device, dtype=torch.float32).view(1, 1, cells, cells).expand(len(l), 1, cells, cells)
+    return apply_affine(l, view, size=l.shape[-1]), apply_affine(grid, view, size=cells, mode='nearest')[:, 0].long()
+
 class PairCache:
     "Correspondences of pairs, matched once and kept on disk; an interrupted build goes on where it stopped."
     def __init__(self,
         folder: str | Path, # where to keep them; several runs may share it
         photos: PhotoSet, # the pictures
-        pairs: np.ndarray, # (target, reference), shape (N, 2)
+        pairs: np.ndarray, # (target, reference), shape (N, 2); all of them (i, i): the references are disturbed copies
         net: SimilarityNet, # L network whose features are matched
         method: str = MATCHING['method'], # how to match
         iters: int = MATCHING['iters'], # iterations of PatchMatch
@@ -154,10 +162,13 @@ class PairCache:
     def _match(self, photos, pairs, start, net, **how):
         "Match some pairs and note that they are done."
         device = next(net.parameters()).device
-        l = [rgb_to_lab(to_tensor(np.asarray(photos.images[side])).to(device))[:, :1] for side in pairs.T]
-        found = correspond(net, *l, **how)
+        target, reference = (rgb_to_lab(to_tensor(np.asarray(photos.images[side])).to(device))[:, :1] for side in pairs.T)
+        copies = (pairs[:, 0] == pairs[:, 1]).all()
+        if copies: reference, origin = _disturbed(reference, pairs[:, 0], self.maps['there'].shape[-1], how['seed'])
+        found = correspond(net, target, reference, **how)
+        back = compose(found.there, origin) if copies else found.back
         stop = start + len(pairs)
-        self.maps['there'][start:stop], self.maps['back'][start:stop] = found.there.cpu().numpy(), found.back.cpu().numpy()
+        self.maps['there'][start:stop], self.maps['back'][start:stop] = found.there.cpu().numpy(), back.cpu().numpy()
         for level, s in enumerate(found.similarity): self.maps[f'similarity-{level}'][start:stop] = s.cpu().numpy()
         for values in self.maps.values(): values.flush()
         write_whole(self.folder / 'done', str(stop).encode())
@@ -171,7 +182,7 @@ class PairCache:
         index = torch.from_numpy(self.maps['back' if own else 'there'][rows].astype(np.int64)).to(device)
         return index, [torch.from_numpy(self.maps[f'similarity-{level}'][rows]).to(device).float() for level in range(5)]
 
-# %% ../nbs/06_training.ipynb #c46095e0
+# %% ../nbs/06_training.ipynb #292b3064
 class PairLoader:
     "Batches of an epoch as a function of (seed, epoch, number of the batch)."
     n_inp = 1
@@ -179,13 +190,14 @@ class PairLoader:
         photos: PhotoSet, # the pictures
         pairs: np.ndarray, # (target, reference), shape (N, 2)
         cache: PairCache | None, # their matches; None trains without hints
-        config: Config, # seed, batch_size, size, references, hue_rotation
+        config: Config, # seed, batch_size, size, references, hue_rotation, copies
         train: bool = True, # shuffle, augment, and alternate branches? else go through in order, both branches a batch
-        device: torch.device | str = 'cpu' # where batches go
+        device: torch.device | str = 'cpu', # where batches go
+        copies: PairCache | None = None # matches of each target with its disturbed copy; needed where config.copies > 0
     ):
-        self.photos, self.pairs, self.cache, self.config, self.train, self.device = photos, pairs, cache, config, train, device
+        self.photos, self.pairs, self.cache, self.copies, self.config, self.train, self.device = photos, pairs, cache, copies, config, train, device
         self.turns = config.references if train else 1
-        self.branches = ('chrominance', 'perceptual') if cache else ('chrominance',)
+        self.branches = ('chrominance', 'perceptual') if cache and config.alpha else ('chrominance',)
         self.epoch = self.skip = 0
 
     @property
@@ -212,7 +224,7 @@ class PairLoader:
         first, self.skip = self.skip, 0
         for number in range(first, len(self)): yield self.batch(*self.plan(number))
 
-# %% ../nbs/06_training.ipynb #292b3064
+# %% ../nbs/06_training.ipynb #d40f31cf
 @patch
 def batch(self: PairLoader,
     rows: np.ndarray, # numbers of pairs, shape (B,)
@@ -238,14 +250,23 @@ def _planes(self: PairLoader, rows: np.ndarray, branch: str) -> Tensor:
     target, own = read(0), branch == 'chrominance'
     if not self.cache: return target
     index, similarity = self.cache.read(rows, own, self.device)
+    if own and self.copies:
+        for i in np.flatnonzero(self._chance('copies', rows).random(len(rows)) < self.config.copies):
+            index[i], levels = self.copies.read(rows[i] // self.turns, own, self.device)
+            for level, copied in zip(similarity, levels): level[i] = copied
     size = tuple(target.shape[-2:])
     source = (target if own else read(1))[:, 1:]
     return torch.cat([target, warp(source, index, tuple(index.shape[-2:]), size), full_size(similarity, size)], 1)
 
 @patch
+def _chance(self: PairLoader, what: str, rows: np.ndarray) -> np.random.Generator:
+    "Chance for a purpose in the batch of these rows."
+    return _dice(self.config.seed, what, self.epoch, rows.tolist())
+
+@patch
 def _angles(self: PairLoader, rows: np.ndarray) -> Tensor:
     "An angle in degrees for each picture, 0 for those that keep their colours."
-    dice = _dice(self.config.seed, 'hue', self.epoch, rows.tolist())
+    dice = self._chance('hue', rows)
     turn = dice.random(len(rows)) < self.config.hue_rotation
     return torch.from_numpy(np.where(turn, dice.uniform(0, 360, len(rows)), 0)).float().to(self.device)
 
@@ -586,20 +607,28 @@ def train(
     about = {**asdict(config), 'photos': split, 'L network': _fingerprint(net.half().float()), 'RGB network': _fingerprint(rgb), 'start': _fingerprint(init)}
     run = start_run(out, about, net, resume)
     net = load_net(run.folder / 'features.safetensors').to(device)
-    pairs, valid_pairs = draw_pairs(photos, config, net)
-    caches = [PairCache(cache or run.folder / 'cache', photos, p, net, config.method, config.iters, config.seed, quiet=quiet) for p in (pairs, valid_pairs)] if config.patchmatch else [None, None]
-    loaders = [PairLoader(photos, p, c, config, train, device) for p, c, train in zip((pairs, valid_pairs), caches, (True, False))]
+    loaders, valid_pairs = _loaders(photos, config, net, cache or run.folder / 'cache', device, quiet)
     unet = _new_unet(config, init).to(device, memory_format=torch.channels_last)
     _fit(run, unet, loaders, ColorLoss(rgb and rgb.to(device), config.alpha), config, _snapshots(run, photos, valid_pairs, config, net), resume, quiet)
     return run.folder
+
+def _loaders(photos: PhotoSet, config: Config, net: SimilarityNet, cache: str | Path, device: str, quiet: bool) -> tuple[list[PairLoader], np.ndarray]:
+    "Batches of training and of validation, matched where hints are wanted, and the validation pairs."
+    pairs, valid_pairs = draw_pairs(photos, config, net)
+    matched = lambda pairs: PairCache(cache, photos, pairs, net, config.method, config.iters, config.seed, quiet=quiet)
+    itself = pairs[::config.references, [0, 0]]
+    copies = matched(itself) if config.patchmatch and config.copies else None
+    first, second = map(matched, (pairs, valid_pairs)) if config.patchmatch else (None, None)
+    return [PairLoader(photos, pairs, first, config, True, device, copies), PairLoader(photos, valid_pairs, second, config, False, device)], valid_pairs
 
 def _new_unet(config: Config, init: UNet | None) -> UNet:
     "Seeded weights, or given ones."
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        unet = UNet(width=config.width)
+        unet = UNet(width=config.width, residual=config.residual)
     if init is not None:
-        if init.width != config.width: raise ValueError(f'the weights to start from have width {init.width}, the config says {config.width}')
+        for what in ('width', 'residual'):
+            if (theirs := getattr(init, what)) != getattr(config, what): raise ValueError(f'the weights to start from have {what} {theirs}, the config says {getattr(config, what)}')
         unet.load_state_dict(init.state_dict())
     return unet
 

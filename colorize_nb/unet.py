@@ -27,10 +27,11 @@ class UNet(nn.Module):
     def __init__(self,
         in_channels: int = 13, # lightness and the 12 channels from PatchMatch
         out_channels: int = 2, # normalised a and b
-        width: int = 64 # channels at full resolution; the deepest map has 16 times as many
+        width: int = 64, # channels at full resolution; the deepest map has 16 times as many
+        residual: bool = False # add the hint's a and b to the output, so that the network predicts a correction of them?
     ):
         super().__init__()
-        self.in_channels, self.out_channels, self.width = in_channels, out_channels, width
+        self.in_channels, self.out_channels, self.width, self.residual = in_channels, out_channels, width, residual
         sizes = [width * 2 ** i for i in range(5)]
         self.down = nn.ModuleList(_block(a, b) for a, b in zip([in_channels, *sizes], sizes))
         self.shrink = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in zip(sizes, sizes[1:]))
@@ -42,6 +43,7 @@ class UNet(nn.Module):
     ) -> Tensor: # shape (B, out_channels, H, W)
         "Predict normalised a and b."
         height, width = x.shape[-2:]
+        hint = x[:, 1:1 + self.out_channels]
         x = F.pad(x, (0, -width % 16, 0, -height % 16), mode='replicate')
         maps = [self.down[0](x)]
         for block in self.down[1:]: maps.append(block(F.max_pool2d(maps[-1], 2)))
@@ -49,7 +51,8 @@ class UNet(nn.Module):
         for shrink, block in zip(reversed(self.shrink), reversed(self.up)):
             x = F.interpolate(shrink(x), scale_factor=2, mode='bilinear')
             x = block(torch.cat([maps.pop(), x], 1))
-        return self.out(x)[..., :height, :width]
+        out = self.out(x)[..., :height, :width]
+        return hint + out if self.residual else out
 
 # %% ../nbs/04_unet.ipynb #10ac893e
 def save_unet(
@@ -60,7 +63,7 @@ def save_unet(
 ):
     "Keep a U-Net."
     state = {name: value.half() if half and value.is_floating_point() else value for name, value in net.state_dict().items()}
-    save_tensors(state, path, **{**metadata, 'kind': 'unet', 'width': net.width, 'in_channels': net.in_channels, 'out_channels': net.out_channels})
+    save_tensors(state, path, **{**metadata, 'kind': 'unet', 'width': net.width, 'in_channels': net.in_channels, 'out_channels': net.out_channels, 'residual': net.residual})
 
 def load_unet(
     path: str | Path # a file written by `save_unet`
@@ -68,7 +71,7 @@ def load_unet(
     "Load a U-Net; its width is read from the file."
     about = read_metadata(path)
     if about.get('kind') != 'unet': raise ValueError(f"{path}: holds {about.get('kind', 'unnamed weights')}, not a U-Net")
-    net = UNet(about['in_channels'], about['out_channels'], about['width'])
+    net = UNet(about['in_channels'], about['out_channels'], about['width'], about.get('residual', False))
     state = {name: value.float() if value.is_floating_point() else value for name, value in load_file(path).items()}
     try: net.load_state_dict(state)
     except RuntimeError: raise ValueError(f"{path}: the weights do not fit a U-Net of width {about['width']}") from None
