@@ -264,7 +264,7 @@ def bench_patchmatch_command(
     features: Annotated[str, typer.Option(help='real (needs --data) or noise')] = 'real',
     net: Annotated[Optional[Path], typer.Option(help='L network; default: of the prepared folder, else the one that ships')] = None,
     device: Annotated[str, typer.Option(help='cpu or cuda')] = 'cpu',
-    methods: Annotated[str, typer.Option(help='what to time, with commas')] = 'patchmatch,exact,reference,faiss',
+    methods: Annotated[str, typer.Option(help='what to time, with commas; after a colon the iterations')] = 'patchmatch,patchmatch:2,exact,reference,faiss',
     iters: Annotated[int, typer.Option(min=1, help='iterations of PatchMatch')] = 5,
     json_: Annotated[Optional[Path], typer.Option('--json', help='keep the result in this file')] = None,
     plots: Annotated[Optional[Path], typer.Option(help='folder for F22.png, growth.png and quality.png')] = None,

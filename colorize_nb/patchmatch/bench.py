@@ -11,7 +11,7 @@ __all__ = ['median_seconds', 'describe_machine', 'photo_pairs', 'real_maps', 'fa
 import os, platform, random, statistics, time
 from pathlib import Path
 import numpy as np, torch, torch.nn.functional as F
-from . import match_both, unfold_patches, warp
+from . import compose, match_both, unfold_patches, warp
 
 # %% ../../nbs/03d_patchmatch_bench.ipynb #8a6eeb17
 def median_seconds(
@@ -91,16 +91,17 @@ def quality(
     exact:tuple, # two Fields, from exact search
     floor:float, # mean similarity of random fields
     colours:tuple|None=None, # ab planes of target and reference
-)->dict: # share, gain, hits and, with colours, ab_difference
+)->dict: # share, gain, hits and, with colours, ab_difference and colour_error
     "How near a pair of fields comes to the exact one"
     mean = lambda fields: sum(float(f.similarity.mean()) for f in fields) / 2
     ours, best = mean(found), mean(exact)
     result = dict(share=ours/best, gain=(ours - floor)/(best - floor),
                   hits=sum(float((f.index == e.index).float().mean()) for f, e in zip(found, exact)) / 2)
     if colours is not None:
-        ab, sizes = colours[1], [f.index.shape[1:] for f in exact]
-        drawn = [warp(ab, f[0].index, sizes[1], colours[0].shape[2:]) for f in (found, exact)]
-        result['ab_difference'] = float((drawn[0] - drawn[1]).norm(dim=1).mean())
+        there, own = [f[0].index for f in (found, exact)], compose(found[0].index, found[1].index)
+        drawn = [warp(colours[1], index, exact[1].index.shape[1:], colours[0].shape[2:]) for index in there]
+        back = warp(colours[0], own, own.shape[1:], colours[0].shape[2:])
+        result |= dict(ab_difference=float((drawn[0] - drawn[1]).norm(dim=1).mean()), colour_error=float((back - colours[0]).norm(dim=1).mean()))
     return result
 
 # %% ../../nbs/03d_patchmatch_bench.ipynb #ef9844d6
@@ -168,13 +169,13 @@ def measure_curve(
     colours, # ab planes of both, or None
     passes:tuple=(1, 2, 3, 5, 8, 12, 20, 40), # numbers of iterations
     repeats:int=1, # counted calls each
-)->list: # a row for each number of passes: iters, ms per pair, quality
+)->list: # a row for each number of passes, and one for exact search with iters None: iters, ms per pair, quality
     "What each further pass buys"
-    exact, floor, rows = match_both(target, reference, 'exact'), random_floor(target, reference), []
-    exact, colours = [type(f)(*(x.cpu() for x in f)) for f in exact], colours
-    for iters in passes:
-        work = lambda: match_both(target, reference, 'patchmatch', iters=iters)
+    floor, rows, exact = random_floor(target, reference), [], None
+    for iters in (None, *passes):
+        work = lambda: match_both(target, reference, 'patchmatch', iters=iters) if iters else match_both(target, reference, 'exact')
         found = [type(f)(*(x.cpu() for x in f)) for f in work()]
+        exact = exact or found
         rows.append(dict(iters=iters, ms_per_pair=median_seconds(work, repeats)/len(target)*1e3, **quality(found, exact, floor, colours)))
     return rows
 
@@ -314,10 +315,11 @@ def plot_quality(
     "Share of exact search's similarity and equal matches, over time"
     from matplotlib.figure import Figure
     figure = Figure(figsize=(8, 3.3), dpi=80, layout='constrained')
-    time_of = [row['ms_per_pair'] for row in result['curve']]
+    rows = [row for row in result['curve'] if row['iters']]
+    time_of = [row['ms_per_pair'] for row in rows]
     for axes, name, title in zip(figure.subplots(1, 2), ('share', 'hits'), ("share of exact's mean similarity", 'cells with the exact match')):
-        axes.plot(time_of, [row[name] for row in result['curve']], 'o-')
-        for row, x in zip(result['curve'], time_of): axes.annotate(row['iters'], (x, row[name]), textcoords='offset points', xytext=(3, -10), fontsize=8)
+        axes.plot(time_of, [row[name] for row in rows], 'o-')
+        for row, x in zip(rows, time_of): axes.annotate(row['iters'], (x, row[name]), textcoords='offset points', xytext=(3, -10), fontsize=8)
         exact = [row for row in result['rows'] if row['method'] == 'exact']
         if exact: axes.axvline(exact[0]['seconds']/exact[0]['shape'][0]*1e3, ls=':', c='k', label='time of exact search')
         axes.set(xlabel='ms a pair, both directions', title=title); axes.grid(alpha=.3); axes.legend()
