@@ -68,10 +68,10 @@ class Config:
 # %% ../nbs/06_training.ipynb #812df31e
 PRESETS = {
     'tiny': Config(preset='tiny', epochs=6, batch_size=8, width=8, size=64, lr_max=5e-3, references=2, checkpoint_every=5),
-    'laptop': Config(),
+    'laptop': Config(epochs=20, width=24, residual=True, hue_rotation=0.5, copies=0.5),
     'thesis': Config(preset='thesis', epochs=150, batch_size=96, width=64, lr_max=1e-3, references=8),
     'unstable': Config(preset='unstable', patchmatch=False, lr_start=1.0, lr_max=1.0),
-    'finetune': Config(preset='finetune', epochs=4, lr_max=3e-4, hue_rotation=0.5),
+    'finetune': Config(preset='finetune', epochs=4, lr_max=3e-4, hue_rotation=0.5, copies=0.5),
 }
 
 def make_config(
@@ -237,9 +237,9 @@ def batch(self: PairLoader,
     planes = apply_affine(planes, theta.to(self.device), size=self.config.size)
     l, ab = planes[:, :1], planes[:, 1:3]
     warped, similarity = (planes[:, 3:5], planes[:, 5:]) if self.cache else (None, None)
-    if own and self.train and self.config.hue_rotation:
+    if own and self.train and self.cache and self.config.hue_rotation:
         angles = self._angles(rows)
-        ab, warped = rotate_hue(ab, angles), rotate_hue(warped, angles) if self.cache else None
+        ab, warped = rotate_hue(ab, angles), rotate_hue(warped, angles)
     x = network_input(l, warped, similarity).contiguous(memory_format=torch.channels_last)
     return x, l, normalize_ab(ab), branch
 
