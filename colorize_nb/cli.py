@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['app', 'bench', 'Space', 'main', 'colorize', 'data', 'similarity', 'train', 'finetune', 'demo', 'page', 'evaluate',
-           'figures', 'bench_patchmatch_command', 'bench_train_command']
+           'ablate', 'figures', 'bench_patchmatch_command', 'bench_train_command']
 
 # %% ../nbs/09_cli.ipynb #fe082016
 import sys
@@ -237,6 +237,25 @@ def evaluate(
     if export_targets: return print(write_targets(data, export_targets, protocol, limit, size), 'pictures in', export_targets)
     others = {name: Colorizer.from_pretrained(run) for name, run in _named(compare).items()}
     evaluate(weights, data, protocol, limit, json_, out, _named(predictions), without, others, classifier, lpips, inception, size)
+    print(json_ or out)
+
+@app.command()
+def ablate(
+    data: Annotated[Path, typer.Option(help='a prepared folder')],
+    out: Annotated[Path, typer.Option(help='folder for the runs and their evaluation')],
+    json_: Annotated[Optional[Path], typer.Option('--json', help='keep the result in this file')] = None,
+    limit: Annotated[Optional[int], typer.Option(min=1, help='evaluate on this many targets only')] = None,
+    features: Annotated[Optional[Path], typer.Option(help='L network; default: of the prepared folder, else the one that ships')] = None,
+    rgb: Annotated[Optional[Path], typer.Option(help='RGB network of the perceptual loss; default: of the prepared folder')] = None,
+):
+    """Train short runs that differ in one thing, and measure them on the same questions.
+
+    Example: colorize-nb ablate --data runs/data --out runs/ablations --json ablations.json
+    """
+    from colorize_nb.ablations import ablate
+    from colorize_nb.data import PhotoSet
+    photos = PhotoSet.open(data)
+    ablate(photos, out, _similarity_net(features, data, 'L', False), _similarity_net(rgb, data, 'RGB', False), cache=data / 'cache', json_file=json_, limit=limit)
     print(json_ or out)
 
 @app.command()

@@ -473,7 +473,7 @@ def find_sources(
     data=None, # prepared folder or PhotoSet
     predictions:dict=None, # name of a tool: folder of its pictures
 )->dict: # by key of MAKE; "similarity" and "bench" are lists of paths
-    "Sort what is given by what it is; of several runs of a kind the longest is taken."
+    "Sort what is given by what it is; of several runs of a kind the one whose folder is named after the kind is taken, else the longest."
     sources = {}
     for path in map(Path, runs):
         if not path.exists(): raise FileNotFoundError(f"{path}: no such run folder or file")
@@ -481,7 +481,7 @@ def find_sources(
         if not inside: raise ValueError(f"{path}: neither a run, nor a similarity search, nor a benchmark of PatchMatch, nor a folder of such")
         for kind, place in inside: sources.setdefault(kind, []).append(place)
     for kind in {"plain", "unstable", "patchmatch"} & set(sources):
-        sources[kind] = max(sources[kind], key=_length) if len(sources[kind]) > 1 else sources[kind][0]
+        sources[kind] = max(sources[kind], key=lambda run: (run.name == kind, _length(run))) if len(sources[kind]) > 1 else sources[kind][0]
     if "patchmatch" in sources and has_weights(sources["patchmatch"]): sources["weights"] = sources["patchmatch"]
     if "data" in sources: sources["data"] = open_photos(sources["data"][-1])
     if data is not None: sources["data"] = open_photos(data)

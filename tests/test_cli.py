@@ -91,6 +91,6 @@ def test_full_disk(small_disk, model, tmp_path):
     assert "Traceback" not in done.stderr and not list(small_disk.rglob("*.tmp"))
 
 def test_help_of_every_command_shows_an_example():
-    for words in (["data"], ["similarity"], ["train"], ["colorize"], ["demo"], ["finetune"], ["evaluate"], ["figures"], ["app"], ["bench", "patchmatch"], ["bench", "train"]):
+    for words in (["data"], ["similarity"], ["train"], ["colorize"], ["demo"], ["finetune"], ["evaluate"], ["ablate"], ["figures"], ["app"], ["bench", "patchmatch"], ["bench", "train"]):
         done = cli(*words, "--help")
         assert done.returncode == 0 and f"Example: colorize-nb {' '.join(words)}" in done.stdout, done.stdout + done.stderr
