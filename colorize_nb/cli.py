@@ -278,7 +278,7 @@ def figures(
 # %% ../nbs/09_cli.ipynb #95b59a59
 @bench.command(name='patchmatch')
 def bench_patchmatch_command(
-    data: Annotated[Optional[Path], typer.Option(help='a prepared folder: features of real photos; without one, of noise')] = None,
+    data: Annotated[Optional[Path], typer.Option(help='a prepared folder, for features of real photos')] = None,
     shape: Annotated[tuple[int, int, int, int], typer.Option(help='pairs, channels, rows, columns')] = (96, 64, 64, 64),
     features: Annotated[str, typer.Option(help='real (needs --data) or noise')] = 'real',
     net: Annotated[Optional[Path], typer.Option(help='L network; default: of the prepared folder, else the one that ships')] = None,

@@ -7,9 +7,9 @@ __all__ = ['THESIS_SPLIT', 'SHORT', 'FOLDED', 'SILENT', 'HEADS', 'THESIS_TIMES',
            'PLAIN', 'MATCHED', 'FIGURES', 'PAGE', 'draw_table', 'open_photos', 'plot_split', 'plot_samples', 'plot_rgb',
            'plot_augmentations', 'trace_network', 'draw_network', 'graph_similarity', 'graph_unet', 'save_graph',
            'has_weights', 'some_pairs', 'grey_lab', 'colorize_pictures', 'plot_plain_results', 'plot_results',
-           'fine_pictures', 'plot_failures', 'find_prediction', 'plot_tools', 'read_bench', 'plot_timings',
-           'FigureSpec', 'kind_of', 'find_sources', 'parse_only', 'write_figure', 'committed_runs', 'make_figures',
-           'command_for', 'write_index', 'results_run', 'run_summary', 'figure_map']
+           'fine_pictures', 'plot_failures', 'plot_tools', 'read_bench', 'plot_timings', 'FigureSpec', 'kind_of',
+           'find_sources', 'parse_only', 'write_figure', 'committed_runs', 'make_figures', 'command_for', 'write_index',
+           'results_run', 'run_summary', 'figure_map']
 
 # %% ../nbs/08a_gallery.ipynb #055b5d42
 import html, json, os
@@ -24,6 +24,7 @@ from matplotlib.ticker import PercentFormatter
 from . import figures as fig
 from .color import lab_to_rgb, rgb_to_lab, to_tensor, to_uint8
 from .data import PhotoSet, apply_affine, augment_affine, load_image, progress, split_table
+from .evaluation import find_prediction
 
 # %% ../nbs/08a_gallery.ipynb #22700ab4
 @fig.styled
@@ -324,16 +325,6 @@ def plot_failures(
     return fig.picture_grid(_five_columns(run, photos, targets, partners), HEADS, names)
 
 # %% ../nbs/08a_gallery.ipynb #1548d973
-def find_prediction(
-    folder, # the pictures a tool has written
-    file:str, # name of the photo, class/name.jpg
-)->Path: # the picture that belongs to it, or None
-    "The tool's version of a photo: the same name, in a class folder or flat, of any picture type."
-    folder, name = Path(folder), Path(file)
-    for place in (folder/name.parent, folder):
-        for path in sorted(place.glob(name.stem.replace("[", "[[]") + ".*")):
-            if path.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"): return path
-
 def _square(path, size):
     from PIL import Image, ImageOps
     return np.asarray(ImageOps.fit(load_image(path), (size, size), Image.Resampling.BICUBIC))
@@ -347,14 +338,14 @@ def plot_tools(
 )->Figure: # target, grey, ours, and one column for each tool
     "Ours without PatchMatch beside other tools, each from a folder of its own output (F21)."
     photos = open_photos(data)
-    common = [i for i in photos.valid_idx if all(find_prediction(folder, photos.files[i]) for folder in predictions.values())]
+    common = [i for i in photos.valid_idx if all(find_prediction(folder, photos.files[i], photos.files[i]) for folder in predictions.values())]
     if not common: raise ValueError(f"{', '.join(map(str, predictions.values()))}: no validation photo has a picture of its name in every one of these folders")
     targets = np.sort(np.random.default_rng(seed).permutation(common)[:count])
     originals, size = photos.images[targets], photos.images.shape[1]
     made = colorize_pictures(run, originals) if run is not None and has_weights(run) else None
     columns = {"target": originals, "grey": to_uint8(lab_to_rgb(grey_lab(rgb_to_lab(to_tensor(originals)))))}
     if made: columns["ours, without\nPatchMatch"] = made["colorized"]
-    columns |= {name: [_square(find_prediction(folder, photos.files[i]), size) for i in targets] for name, folder in predictions.items()}
+    columns |= {name: [_square(find_prediction(folder, photos.files[i], photos.files[i]), size) for i in targets] for name, folder in predictions.items()}
     return fig.picture_grid([list(row) for row in zip(*columns.values())], list(columns))
 
 # %% ../nbs/08a_gallery.ipynb #8302b44e
@@ -390,7 +381,7 @@ MAKE = {"data": ("the prepared photos", "colorize-nb data --source PHOTOS --out 
         "unstable": ("the record of a run with too high a rate", "colorize-nb train --data runs/data --preset unstable --out runs/unstable"),
         "patchmatch": ("the record of a run with PatchMatch", "colorize-nb train --data runs/data --preset thesis --out runs/patchmatch"),
         "weights": ("the weights of a run with PatchMatch", "colorize-nb train --data runs/data --preset thesis --out runs/patchmatch"),
-        "bench": ("the timings of PatchMatch", "colorize-nb bench patchmatch --json runs/patchmatch.json"),
+        "bench": ("the timings of PatchMatch", "colorize-nb bench patchmatch --data runs/data --json runs/patchmatch.json"),
         "predictions": ("the pictures of other tools", "colorize-nb figures --data runs/data --only F21 --predictions NAME=FOLDER")}
 
 @dataclass(frozen=True)
@@ -439,7 +430,7 @@ FIGURES |= {
     "F19": FigureSpec("Results with PatchMatch", "Target, grey input, reference, the colours after the reference, and those after the target's own colours sent to the reference and back.", ("patchmatch",), ("data",), MATCHED, lambda s: plot_results(s["patchmatch"], s.get("data"))),
     "F20": FigureSpec("Failure cases", "The finest-grained validation photos, and the finest-grained among roses and tulips; columns as in F19.", ("weights", "data"), (), "results/04_evaluation", lambda s: plot_failures(s["weights"], s["data"])),
     "F21": FigureSpec("Other tools", "Ours without PatchMatch beside the output of other tools for the same photos.", ("predictions", "data"), ("plain",), "results/04_evaluation", lambda s: plot_tools(s["data"], s["predictions"], s.get("plain"))),
-    "F22": FigureSpec("Time of PatchMatch", "Seconds for one batch by method and device, beside the thesis' two figures.", ("bench",), (), "03_patchmatch", lambda s: plot_timings(s["bench"])),
+    "F22": FigureSpec("Time of PatchMatch", "Seconds for one batch by method and device, beside the thesis' two figures.", ("bench",), (), "03d_patchmatch_bench", lambda s: plot_timings(s["bench"])),
 }
 
 # %% ../nbs/08a_gallery.ipynb #6e0d540d

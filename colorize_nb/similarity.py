@@ -29,7 +29,7 @@ from torch import Tensor, nn
 import torch.nn.functional as F
 from .color import rgb_to_lab, to_tensor
 from .data import PhotoSet, apply_affine, augment_affine
-from .features import SimilarityNet, load_net, save_net, similarity_net
+from .features import SimilarityNet, load_net, save_net, similarity_net, write_whole
 
 # %% ../nbs/02a_similarity.ipynb #0849bfc7
 class PhotoBatches:
@@ -246,10 +246,7 @@ def _claim(out: Path, plan: dict):
 
 def _write(file: Path, content: dict):
     "Write a small JSON file whole or not at all."
-    file.parent.mkdir(parents=True, exist_ok=True)
-    aside = file.with_name(file.name + '.tmp')
-    try: aside.write_text(json.dumps(content, indent=1, allow_nan=False) + '\n'); os.replace(aside, file)
-    finally: aside.unlink(missing_ok=True)
+    write_whole(file, (json.dumps(content, indent=1, allow_nan=False) + '\n').encode())
 
 # %% ../nbs/02a_similarity.ipynb #110108e2
 def _weights(out: Path, trial: int) -> Path: return out / 'trials' / f'{trial:03}.safetensors'

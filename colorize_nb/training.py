@@ -14,6 +14,7 @@ import math
 import os
 import shutil
 import time
+from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from hashlib import sha256
@@ -604,7 +605,7 @@ def train(
     if config.patchmatch and config.alpha and rgb is None: raise ValueError('the perceptual loss needs an RGB network: name one, or set alpha to 0')
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     split = sha256(repr([photos.files, photos.valid.tolist(), photos.images.shape]).encode()).hexdigest()[:16]
-    about = {**asdict(config), 'photos': split, 'L network': _fingerprint(net.half().float()), 'RGB network': _fingerprint(rgb), 'start': _fingerprint(init)}
+    about = {**asdict(config), 'photos': split, 'L network': _fingerprint(deepcopy(net).half().float()), 'RGB network': _fingerprint(rgb), 'start': _fingerprint(init)}
     run = start_run(out, about, net, resume)
     net = load_net(run.folder / 'features.safetensors').to(device)
     loaders, valid_pairs = _loaders(photos, config, net, cache or run.folder / 'cache', device, quiet)

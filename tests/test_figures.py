@@ -52,7 +52,7 @@ def tools(tmp_path_factory):
     root, photos = tmp_path_factory.mktemp("tools"), pictures()
     for name in ("one", "two"):
         for i in photos.valid_idx:
-            path = root / name / (photos.files[i] if name == "one" else Path(photos.files[i]).name)
+            path = root / name / (photos.files[i] if name == "one" else photos.files[i].replace("/", "__"))
             path.parent.mkdir(parents=True, exist_ok=True)
             iio.imwrite(path.with_suffix(".png"), photos.images[i][..., ::-1])
     return {name: root / name for name in ("one", "two")}

@@ -7,7 +7,7 @@ from colorize_nb.features import similarity_net
 from colorize_nb.training import PairCache, PairLoader, Run, draw_pairs, make_config
 from colorize_nb.unet import load_unet
 
-TINY = ("train", "--preset", "tiny", "--epochs", "5", "--out")
+TINY = ("train", "--preset", "tiny", "--epochs", "5", "--hue-rotation", "0.5", "--copies", "0.5", "--residual", "--out")
 
 def result(folder):
     "What must be equal to the bit: the record and both weights."
@@ -109,3 +109,46 @@ def test_a_flat_folder_pairs_look_alikes(garden):
     assert (pairs[:, 0] != pairs[:, 1]).all() and not set(pairs.flat) & set(photos.valid_idx)
     same_kind = (photos.labels[pairs[:, 0]] == photos.labels[pairs[:, 1]]).mean()
     assert same_kind > 1.2 / len(photos.classes)
+
+def test_disturbed_copies_know_their_way_back(garden, tmp_path):
+    flowers, net = garden
+    config = make_config("tiny", copies=0.5)
+    pairs, _ = draw_pairs(flowers, config, net)
+    cache = PairCache(tmp_path, flowers, pairs, net, quiet=True)
+    copies = PairCache(tmp_path, flowers, pairs[::config.references, [0, 0]], net, quiet=True)
+    assert copies.count * config.references == cache.count
+    index, _ = copies.read(range(copies.count), own=True)
+    assert 0 <= index.min() and index.max() < index[0].numel()
+    first, second = (PairLoader(flowers, pairs, cache, config, copies=copies) for _ in range(2))
+    without = PairLoader(flowers, pairs, cache, make_config("tiny"))
+    changed = 0
+    for number in range(len(first)):
+        (a, *_, branch), (b, *_), (c, *_) = (loader.batch(*loader.plan(number)) for loader in (first, second, without))
+        assert torch.equal(a, b)
+        if branch == "perceptual": assert torch.equal(a, c)
+        else: changed += (a != c).flatten(1).any(1).sum().item()
+    steps = sum(first.plan(number)[1] == "chrominance" for number in range(len(first)))
+    assert 0 < changed < steps * config.batch_size
+
+def test_without_perceptual_loss_every_step_is_chrominance(garden, tmp_path):
+    flowers, net = garden
+    config = make_config("tiny", alpha=0.)
+    pairs, _ = draw_pairs(flowers, config, net)
+    loader = PairLoader(flowers, pairs, PairCache(tmp_path, flowers, pairs, net, quiet=True), config)
+    assert {loader.plan(number)[1] for number in range(len(loader))} == {"chrominance"}
+
+def test_finetune_takes_a_flat_folder_and_its_model_colours(tmp_path):
+    from PIL import Image
+    from colorize_nb.data import draw_flower
+    (tmp_path / "album").mkdir()
+    for i in range(24): Image.fromarray(draw_flower(("daisy", "rose", "tulip")[i % 3], seed=i, colouring=i % 3, size=96)).save(tmp_path / "album" / f"{i}.png")
+    (tmp_path / "album" / "notes.txt").write_text("not a photo")
+    done = cli("finetune", "--data", tmp_path / "album", "--from", "default", "--out", tmp_path / "mine", "--epochs", 1)
+    assert done.returncode == 0, done.stderr
+    epochs = Run(tmp_path / "mine").read("epoch")
+    assert [line["epoch"] for line in epochs] == [0, 1] and all(line["valid"]["perceptual"] is None for line in epochs)
+    again = cli("finetune", "--data", tmp_path / "album", "--from", "default", "--out", tmp_path / "mine", "--epochs", 1)
+    assert again.returncode == 2 and "--resume" in again.stderr
+    coloured = cli("colorize", tmp_path / "album" / "3.png", "--reference", tmp_path / "album" / "6.png", "--weights", tmp_path / "mine", "-o", tmp_path / "out.png")
+    assert coloured.returncode == 0, coloured.stderr
+    assert Image.open(tmp_path / "out.png").size == (96, 96)
