@@ -591,18 +591,18 @@ def write_index(
 
 # %% ../nbs/08a_gallery.ipynb #7cd7f885
 def results_run(
-    kind:str, # "plain", "patchmatch" or "unstable"
+    name:str, # "plain", "patchmatch", "default" or "unstable"
     tiny:bool=None, # a tiny run instead of the committed record? None: as the environment variable TINY says
 )->Path: # a run folder
-    "The committed record of a kind, or a tiny run made on the spot."
-    found = {} if (os.environ.get("TINY") == "1" if tiny is None else tiny) else find_sources(committed_runs())
-    if kind in found: return found[kind]
+    "The committed record of that name, or a tiny run made on the spot."
+    found = {} if (os.environ.get("TINY") == "1" if tiny is None else tiny) else {run.name: run for run in committed_runs()}
+    if name in found: return found[name]
     from colorize_nb.features import similarity_net
     from colorize_nb.training import make_config, train
     flowers = PhotoSet.drawn(40, size=80)
     nets = [similarity_net(space, "untrained", n_classes=len(flowers.classes))[0] for space in ("L", "RGB")]
-    changes = {"plain": {"patchmatch": False}, "patchmatch": {}, "unstable": {"patchmatch": False, "lr_start": 1., "lr_max": 1.}}[kind]
-    return train(flowers, Path(mkdtemp())/f"tiny-{kind}", make_config("tiny", epochs=10, **changes), *nets, quiet=True)
+    changes = {"plain": {"patchmatch": False}, "patchmatch": {}, "default": {"hue_rotation": .5, "copies": .5, "residual": True}, "unstable": {"patchmatch": False, "lr_start": 1., "lr_max": 1.}}[name]
+    return train(flowers, Path(mkdtemp())/f"tiny-{name}", make_config("tiny", epochs=10, **changes), *nets, quiet=True)
 
 def run_summary(
     run # run folder or Record

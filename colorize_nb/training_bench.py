@@ -37,7 +37,9 @@ def time_stages(
     l = [decode(side)[:, :1] for side in (0, 1)]
     maps = [l_features(net, one) for one in l]
     with tempfile.TemporaryDirectory() as folder:
-        loader = PairLoader(photos, pairs, PairCache(folder, photos, pairs, net, config.method, config.iters, quiet=True), config, device=device)
+        matched = lambda pairs: PairCache(folder, photos, pairs, net, config.method, config.iters, quiet=True)
+        copies = matched(pairs[::config.references, [0, 0]]) if config.copies else None
+        loader = PairLoader(photos, pairs, matched(pairs), config, device=device, copies=copies)
         rows, _ = loader.plan(0)
         x, l1, ab, _ = loader.batch(rows, 'chrominance')
         stages = {'decode': lambda: decode(0), 'features': lambda: l_features(net, l[0]), 'matching': lambda: match_pyramid(*maps, method=config.method, iters=config.iters),
@@ -68,8 +70,9 @@ def bench_train(
     count = min(config.limit or len(photos.train_idx), len(photos.train_idx))
     step = ms['batch'] + ms['U-Net'] + ms['perceptual loss'] / 2 + ms['optimiser']
     plain = ms['decode'] + ms['U-Net'] + ms['optimiser']
-    once = (ms['features'] + ms['matching']) * config.references
-    shares = {'batch (read, warp, augment)': ms['batch'], 'features, amortised': ms['features'] * config.references / config.epochs, 'matching, amortised': ms['matching'] * config.references / config.epochs,
+    matches = config.references + (config.copies > 0)
+    once = (ms['features'] + ms['matching']) * matches
+    shares = {'batch (read, warp, augment)': ms['batch'], 'features, amortised': ms['features'] * matches / config.epochs, 'matching, amortised': ms['matching'] * matches / config.epochs,
               'U-Net': ms['U-Net'], 'perceptual loss, every second step': ms['perceptual loss'] / 2, 'optimiser': ms['optimiser']}
     return {'machine': describe_machine(_device()), 'config': asdict(config), 'pictures': count, 'ms_per_picture': ms,
             'share': {name: value / sum(shares.values()) for name, value in shares.items()}, 'images_per_second': 1e3 / step,

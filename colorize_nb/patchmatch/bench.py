@@ -290,7 +290,8 @@ def bench_table(
         one = single.get(row['method'], {})
         cells = [f"{row['seconds']:.3g} s{'*' if row['extrapolated'] else ''}", f"{row['pairs_per_second']:.4g}", f"{row.get('ratio', float('nan')):.4g}",
                  f"{one['seconds']*1e3:.3g}" if one else '', f"{one['ratio_to_faiss']:.3g}" if 'ratio_to_faiss' in one else '']
-        lines.append(f"| {row['method']} | " + ' | '.join(cells) + ' |')
+        name, _, passes = row['method'].partition(':')
+        lines.append(f"| {f'{name}, {passes} passes' if passes else name} | " + ' | '.join(cells) + ' |')
     return '\n'.join(lines + ['', '\\* extrapolated from one pair'])
 
 # %% ../../nbs/03d_patchmatch_bench.ipynb #4b3d3c98
