@@ -384,6 +384,7 @@ def _draw_trials(accuracy, loss, space, trials):
     accuracy.axhline(100 * THESIS_ACCURACY[space], color=COLOURS["target"], ls=":", lw=1.2)
     _epoch_axis(accuracy, title=f"{space}: best {100 * _top(best):.1f} % (body {best['body_lr']:.1e}, head {best['head_lr']:.1e})", ylabel="accuracy (%)")
     _epoch_axis(loss, ylabel="cross-entropy (nats)")
+    _log_axis(loss)
     for axis in (accuracy, loss): axis.label_outer()
 
 # %% ../nbs/08_figures.ipynb #5cefae47

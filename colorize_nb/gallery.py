@@ -360,8 +360,8 @@ def read_bench(
     return content
 
 def _cells(row):
-    star = "*" if row["extrapolated"] else ""
-    return [row["method"], row["device"], " x ".join(map(str, row["shape"])), str(row["directions"]), f"{row['seconds']:.3g}{star}", f"{row['ratio']:.3g}" if row.get("ratio") else ""]
+    star, (name, _, passes) = "*" if row["extrapolated"] else "", row["method"].partition(":")
+    return [f"{name}, {passes} passes" if passes else name, row["device"], " x ".join(map(str, row["shape"])), str(row["directions"]), f"{row['seconds']:.3g}{star}", f"{row['ratio']:.3g}" if row.get("ratio") else ""]
 
 def plot_timings(
     benches # one JSON file written by `colorize-nb bench patchmatch --json`, or a list of them
@@ -376,7 +376,7 @@ def plot_timings(
 
 # %% ../nbs/08a_gallery.ipynb #cb0ffabd
 MAKE = {"data": ("the prepared photos", "colorize-nb data --source PHOTOS --out runs/data"),
-        "similarity": ("the record of a similarity search", "colorize-nb similarity --data runs/data --space L --out runs/similarity-l (and the same with RGB)"),
+        "similarity": ("the record of a similarity search", "colorize-nb similarity --data runs/data --space L --trials 6 --out runs/similarity-L (and the same with RGB)"),
         "plain": ("the record of a run without PatchMatch", "colorize-nb train --data runs/data --preset thesis --no-patchmatch --out runs/plain"),
         "unstable": ("the record of a run with too high a rate", "colorize-nb train --data runs/data --preset unstable --out runs/unstable"),
         "patchmatch": ("the record of a run with PatchMatch", "colorize-nb train --data runs/data --preset thesis --out runs/patchmatch"),

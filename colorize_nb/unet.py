@@ -43,16 +43,14 @@ class UNet(nn.Module):
     ) -> Tensor: # shape (B, out_channels, H, W)
         "Predict normalised a and b."
         height, width = x.shape[-2:]
-        hint = x[:, 1:1 + self.out_channels]
-        x = F.pad(x, (0, -width % 16, 0, -height % 16), mode='replicate')
-        maps = [self.down[0](x)]
+        maps = [self.down[0](F.pad(x, (0, -width % 16, 0, -height % 16), mode='replicate'))]
         for block in self.down[1:]: maps.append(block(F.max_pool2d(maps[-1], 2)))
-        x = maps.pop()
+        up = maps.pop()
         for shrink, block in zip(reversed(self.shrink), reversed(self.up)):
-            x = F.interpolate(shrink(x), scale_factor=2, mode='bilinear')
-            x = block(torch.cat([maps.pop(), x], 1))
-        out = self.out(x)[..., :height, :width]
-        return hint + out if self.residual else out
+            up = F.interpolate(shrink(up), scale_factor=2, mode='bilinear')
+            up = block(torch.cat([maps.pop(), up], 1))
+        out = self.out(up)[..., :height, :width]
+        return x[:, 1:1 + self.out_channels] + out if self.residual else out
 
 # %% ../nbs/04_unet.ipynb #10ac893e
 def save_unet(
