@@ -6,7 +6,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 .PHONY: help demo test notebooks lab soak readme clean
 
 help:
-	@echo "make demo       install, then colour the embedded pictures and write out/demo.png"
+	@echo "make demo       install, then colour drawn flowers and write out/demo.png"
 	@echo "make test       install with the dev tools, prove clean and export, run every test"
 	@echo "make lab        open the course in JupyterLab"
 	@echo "make notebooks  run every notebook, nothing else"
