@@ -535,11 +535,12 @@ def after_validate(self: _Journal):
         for snapshots in self.snapshots: snapshots.take(self.model, epoch)
 
 class _Checkpoints(Callback):
-    "Saves now and then, and after each epoch."
+    "Saves now and then, and after each epoch; never between an epoch's last step and its validation, which would not be done again."
     order = 70
     def __init__(self, run, journal, every): self.run_folder, self.journal, self.every = run, journal, every
     def after_batch(self):
-        if self.training and self.journal.stepped and self.run_folder.step % self.every == 0: self.run_folder.save(self.model, self.opt.opt, is_best=False)
+        step = self.run_folder.step
+        if self.training and self.journal.stepped and step % self.every == 0 and step % len(self.dls.train): self.run_folder.save(self.model, self.opt.opt, is_best=False)
     def after_validate(self):
         run = self.run_folder
         if self.journal.seen < len(self.dls.valid): return

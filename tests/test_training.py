@@ -4,7 +4,7 @@ import pytest, torch
 from conftest import COMMAND, cli
 from colorize_nb.data import PhotoSet
 from colorize_nb.features import similarity_net
-from colorize_nb.training import PairCache, PairLoader, Run, draw_pairs, make_config
+from colorize_nb.training import PairCache, PairLoader, Run, draw_pairs, make_config, train
 from colorize_nb.unet import load_unet
 
 TINY = ("train", "--preset", "tiny", "--epochs", "5", "--hue-rotation", "0.5", "--copies", "0.5", "--residual", "--out")
@@ -46,6 +46,21 @@ def test_killed_runs_end_as_if_nothing_had_been(tmp_path, soak):
     assert refused.returncode == 2 and "--resume" in refused.stderr
     changed = cli(*TINY, tmp_path / "whole", "--resume", "--seed", "5")
     assert changed.returncode == 2 and "seed was 0, is 5" in changed.stderr and changed.stderr.count("\n") == 1
+
+def test_killed_between_the_last_step_of_an_epoch_and_its_validation(garden, tmp_path, monkeypatch):
+    photos, net = garden
+    config = make_config("tiny", epochs=2, width=4, alpha=0., checkpoint_every=1)
+    whole = train(photos, tmp_path / "whole", config, net, cache=tmp_path / "cache", quiet=True)
+    batch, seen = PairLoader.batch, []
+    def stop_at_second_validation(self, rows, branch):
+        if not self.train: seen.append(self)
+        if len(seen) > len(self): raise KeyboardInterrupt
+        return batch(self, rows, branch)
+    with monkeypatch.context() as patched:
+        patched.setattr(PairLoader, "batch", stop_at_second_validation)
+        with pytest.raises(KeyboardInterrupt): train(photos, tmp_path / "cut", config, net, cache=tmp_path / "cache", quiet=True)
+    again = train(photos, tmp_path / "cut", config, net, cache=tmp_path / "cache", resume=True, quiet=True)
+    assert_equal(result(whole), result(again))
 
 def test_interrupted_by_the_user(tmp_path):
     process = subprocess.Popen([COMMAND, *TINY, str(tmp_path / "run")], stderr=subprocess.PIPE, text=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
