@@ -36,15 +36,17 @@ _WHITE = torch.tensor([0.95047, 1.0, 1.08883], dtype=torch.float64)
 _TO_XYZ = _RGB_TO_XYZ / _WHITE[:, None]
 _FROM_XYZ = torch.linalg.inv(_TO_XYZ)
 
+# %% ../nbs/1_colour/01_lab.ipynb #4e5889b0
 def _mix(x: Tensor, matrix: Tensor) -> Tensor:
     "Apply a 3x3 matrix to the channels of (..., 3, H, W)."
     return torch.einsum('ij,...jhw->...ihw', matrix.to(x), x)
 
-# %% ../nbs/1_colour/01_lab.ipynb #48deef08
+# %% ../nbs/1_colour/01_lab.ipynb #404a49af
 def _piecewise(x: Tensor, joint: float, power, line) -> Tensor:
     "`power` above the joint and `line` below it, with finite gradients in both."
     return torch.where(x > joint, power(x.clamp(min=joint)), line(x))
 
+# %% ../nbs/1_colour/01_lab.ipynb #96a45f04
 def rgb_to_lab(
     rgb: Tensor # sRGB in [0, 1], shape (..., 3, H, W)
 ) -> Tensor: # CIE Lab (D65), same shape: L in [0, 100], a and b within about ±110
@@ -73,23 +75,26 @@ L_MEAN, L_STD = 45.37, 25.81
 A_MEAN, A_STD = 0.55, 19.19
 B_MEAN, B_STD = 17.71, 24.30
 
+# %% ../nbs/1_colour/01_lab.ipynb #dce18b3b
 def _ab_stats(ab: Tensor) -> tuple[Tensor, Tensor]:
     "Mean and standard deviation of a and b, shaped to fit (..., 2, H, W)."
     return ab.new_tensor([A_MEAN, B_MEAN])[:, None, None], ab.new_tensor([A_STD, B_STD])[:, None, None]
 
-# %% ../nbs/1_colour/01_lab.ipynb #dce18b3b
+# %% ../nbs/1_colour/01_lab.ipynb #3be29155
 def normalize_l(
     l: Tensor # lightness in [0, 100], any shape
 ) -> Tensor: # mean 0 and standard deviation 1 over the flower photos, same shape
     "Lightness as the networks take it."
     return (l - L_MEAN) / L_STD
 
+# %% ../nbs/1_colour/01_lab.ipynb #8264b05a
 def denormalize_l(
     l: Tensor # normalised lightness, any shape
 ) -> Tensor: # lightness in [0, 100], same shape
     "The inverse of `normalize_l`."
     return l * L_STD + L_MEAN
 
+# %% ../nbs/1_colour/01_lab.ipynb #9f137ff9
 def normalize_ab(
     ab: Tensor # a and b, shape (..., 2, H, W)
 ) -> Tensor: # mean 0 and standard deviation 1 per plane over the flower photos, same shape
@@ -97,6 +102,7 @@ def normalize_ab(
     mean, std = _ab_stats(ab)
     return (ab - mean) / std
 
+# %% ../nbs/1_colour/01_lab.ipynb #347513af
 def denormalize_ab(
     ab: Tensor # normalised a and b, shape (..., 2, H, W)
 ) -> Tensor: # a and b, same shape
@@ -116,6 +122,12 @@ def rotate_hue(
     return torch.stack([a * angle.cos() - b * angle.sin(), a * angle.sin() + b * angle.cos()], -3)
 
 # %% ../nbs/1_colour/01_lab.ipynb #edc3c02f
+def _showable(pixels: Tensor, slack: float = 1e-4) -> Tensor:
+    "Which of the Lab pixels (3, N) lie inside sRGB?"
+    rgb = lab_to_rgb(pixels[..., None], clip=False)[..., 0]
+    return ((rgb >= -slack) & (rgb <= 1 + slack)).all(0)
+
+# %% ../nbs/1_colour/01_lab.ipynb #c1978db2
 def fit_gamut(
     lab: Tensor, # CIE Lab, shape (..., 3, H, W), L in [0, 100]
     steps: int = 12 # halvings of the interval; 12 find the border to 1/4096 of the chroma
@@ -132,8 +144,3 @@ def fit_gamut(
     fitted = pixels.clone()
     fitted[1:, outside] = odd[1:] * low
     return fitted.view(3, *lab.shape[:-3], *lab.shape[-2:]).movedim(0, -3).contiguous()
-
-def _showable(pixels: Tensor, slack: float = 1e-4) -> Tensor:
-    "Which of the Lab pixels (3, N) lie inside sRGB?"
-    rgb = lab_to_rgb(pixels[..., None], clip=False)[..., 0]
-    return ((rgb >= -slack) & (rgb <= 1 + slack)).all(0)

@@ -6,7 +6,7 @@
 __all__ = ['MATCHING', 'Correspondence', 'correspond', 'network_input', 'full_size', 'join_full_size', 'Hint', 'Colorizer',
            'reduced', 'model_files']
 
-# %% ../nbs/1_colour/08_colorizer.ipynb #a69403b4
+# %% ../nbs/1_colour/08_colorizer.ipynb #3ce776f5
 from pathlib import Path
 from typing import NamedTuple
 import numpy as np
@@ -19,11 +19,11 @@ from .color import denormalize_ab, fit_gamut, lab_to_rgb, normalize_ab, normaliz
 from .color import to_uint8
 from .data.pictures import load_image
 from .features import WEIGHTS, SimilarityNet, l_features, load_net
-from .match.field import compose, warp
+from .match.field import Field, compose, warp
 from .match.pyramid import match_pyramid
 from .unet import UNet, load_unet
 
-# %% ../nbs/1_colour/08_colorizer.ipynb #0b491ffc
+# %% ../nbs/1_colour/08_colorizer.ipynb #bb824fb7
 class Correspondence(NamedTuple):
     "How a target and a reference match; depends on their lightness alone."
     there: Tensor # best match of each target cell in the reference, shape (B, h, w), `row * w2 + col`
@@ -31,6 +31,7 @@ class Correspondence(NamedTuple):
     similarity: list[Tensor] # five levels, finest first, shape (B, 2, h, w): cosine of T -> R at p, of R -> T at q
     reference_map: tuple[int, int] # rows and columns (h2, w2) of the reference's finest map
 
+# %% ../nbs/1_colour/08_colorizer.ipynb #1a690584
 def correspond(
     net: SimilarityNet, # the L network whose features are compared
     target_l: Tensor, # lightness in [0, 100], shape (B, 1, H, W)
@@ -40,24 +41,26 @@ def correspond(
     "Match two pictures on all five levels, in both directions (thesis, section 3.1)."
     targets, references = l_features(net, target_l), l_features(net, reference_l)
     there, back = match_pyramid(targets, references, **matching)
-    similarity = [torch.stack([t.similarity,
-                               r.similarity.flatten(1).gather(1, t.index.flatten(1)).view_as(t.similarity)], 1)
-                  for t, r in zip(there, back)]
+    similarity = [torch.stack([t.similarity, _returned(t, r)], 1) for t, r in zip(there, back)]
     return Correspondence(there[0].index, compose(there[0].index, back[0].index), similarity,
                           tuple(references[0].shape[-2:]))
 
-# %% ../nbs/1_colour/08_colorizer.ipynb #a109daa1
+def _returned(there: Field, back: Field) -> Tensor:
+    "For each target cell: how alike its match and the match of that are, shape (B, h, w)."
+    return back.similarity.flatten(1).gather(1, there.index.flatten(1)).view_as(there.similarity)
+
+# %% ../nbs/1_colour/08_colorizer.ipynb #fc3da6df
 def network_input(
     target_l: Tensor, # lightness in [0, 100], shape (B, 1, H, W)
     warped_ab: Tensor | None = None, # a and b brought to the target's places, shape (B, 2, H, W); None: no hint
     similarity: Tensor | None = None # cosines, shape (B, 10, H, W); None: no hint
 ) -> Tensor: # shape (B, 13, H, W)
     "The 13 channels of the U-Net; without a hint the last 12 are zero (thesis, section 5.2)."
-    hint = target_l.new_zeros(target_l.shape[0], 12,
-                              *target_l.shape[-2:]) if warped_ab is None else torch.cat([normalize_ab(warped_ab),
-                                  similarity], 1)
+    if warped_ab is None: hint = target_l.new_zeros(target_l.shape[0], 12, *target_l.shape[-2:])
+    else: hint = torch.cat([normalize_ab(warped_ab), similarity], 1)
     return torch.cat([normalize_l(target_l), hint], 1)
 
+# %% ../nbs/1_colour/08_colorizer.ipynb #977d50b7
 def full_size(
     similarity: list[Tensor], # five levels of shape (B, 2, h, w), see `Correspondence`
     size: tuple[int, int] # rows and columns of the target
@@ -66,9 +69,10 @@ def full_size(
     levels = torch.stack([F.interpolate(level, size=size, mode='bilinear') for level in similarity], 2)
     return levels.flatten(1, 2)
 
-# %% ../nbs/1_colour/08_colorizer.ipynb #e12b861c
+# %% ../nbs/1_colour/08_colorizer.ipynb #d0e443cc
 _STRIP = 2 ** 20
 
+# %% ../nbs/1_colour/08_colorizer.ipynb #a6a3e462
 def join_full_size(
     photo: Image.Image, # the target, RGB, any size (W, H)
     ab: Tensor # predicted a and b, shape (2, h, w)
@@ -84,6 +88,7 @@ def join_full_size(
         out[top:top + rows] = to_uint8(lab_to_rgb(fit_gamut(lab)))[0]
     return Image.fromarray(out)
 
+# %% ../nbs/1_colour/08_colorizer.ipynb #4ce92eca
 def _ab_rows(ab: Tensor, top: int, rows: int, height: int, width: int) -> Tensor:
     "Rows `top` to `top + rows` of the colours enlarged to (height, width), shape (1, 2, rows, width)."
     y = (torch.arange(top, top + rows) + 0.5) * 2 / height - 1
@@ -91,14 +96,16 @@ def _ab_rows(ab: Tensor, top: int, rows: int, height: int, width: int) -> Tensor
     grid = torch.stack(torch.meshgrid(x, y, indexing='xy'), -1)[None]
     return F.grid_sample(ab[None], grid, mode='bilinear', padding_mode='border', align_corners=False)
 
-# %% ../nbs/1_colour/08_colorizer.ipynb #30620aed
+# %% ../nbs/1_colour/08_colorizer.ipynb #0c919b73
 MATCHING = {'method': 'patchmatch', 'iters': 2}
 
+# %% ../nbs/1_colour/08_colorizer.ipynb #7b95a9e7
 class Hint(NamedTuple):
     "What the U-Net is told about colour."
     warped_ab: Tensor # a and b at the target's places, shape (B, 2, H, W)
     similarity: Tensor # cosines of five levels in both directions, shape (B, 10, H, W)
 
+# %% ../nbs/1_colour/08_colorizer.ipynb #4fddd2e5
 class Colorizer:
     "Colours a grey picture after the colours of another (thesis, section 3)."
     def __init__(self,
@@ -108,50 +115,57 @@ class Colorizer:
         **matching # options of `colorize_nb.match.pyramid.match_pyramid` other than MATCHING
     ):
         if features.space != 'L': raise ValueError(f'the colorizer matches features of L, not of {features.space}')
-        self.features, self.unet, self.size, self.matching = features.eval(), unet.eval(), size, {**MATCHING,
-            **matching}
+        self.features, self.unet, self.size = features.eval(), unet.eval(), size
+        self.matching = {**MATCHING, **matching}
 
-    def hint(self,
-        target_l: Tensor, # lightness in [0, 100], shape (B, 1, H, W)
-        reference_lab: Tensor, # CIE Lab, shape (B, 3, H2, W2)
-        # true a and b of the target, shape (B, 2, H, W): then *they* are warped, T -> R -> T
-        target_ab: Tensor | None = None
-    ) -> Hint: # at the target's size
-        "Match, and bring colours to the target's places."
-        found = correspond(self.features, target_l, reference_lab[:, :1], **self.matching)
-        size = tuple(target_l.shape[-2:])
-        warped = (warp(reference_lab[:, 1:], found.there, found.reference_map, size) if target_ab is None
-                  else warp(target_ab, found.back, tuple(found.back.shape[-2:]), size))
-        return Hint(warped, full_size(found.similarity, size))
+# %% ../nbs/1_colour/08_colorizer.ipynb #a094600d
+@patch
+def hint(self: Colorizer,
+    target_l: Tensor, # lightness in [0, 100], shape (B, 1, H, W)
+    reference_lab: Tensor, # CIE Lab, shape (B, 3, H2, W2)
+    # true a and b of the target, shape (B, 2, H, W): then *they* are warped, T -> R -> T
+    target_ab: Tensor | None = None
+) -> Hint: # at the target's size
+    "Match, and bring colours to the target's places."
+    found = correspond(self.features, target_l, reference_lab[:, :1], **self.matching)
+    size = tuple(target_l.shape[-2:])
+    warped = (warp(reference_lab[:, 1:], found.there, found.reference_map, size) if target_ab is None
+              else warp(target_ab, found.back, tuple(found.back.shape[-2:]), size))
+    return Hint(warped, full_size(found.similarity, size))
 
-    @torch.no_grad()
-    def predict(self,
-        target_l: Tensor, # lightness in [0, 100], shape (B, 1, H, W)
-        hint: Hint | None = None # from `hint`; None colours without a reference
-    ) -> Tensor: # a and b, shape (B, 2, H, W), perhaps outside the gamut
-        "What the U-Net makes of lightness and hint."
-        return denormalize_ab(self.unet(network_input(target_l, *(hint or (None, None)))))
+# %% ../nbs/1_colour/08_colorizer.ipynb #44ce4618
+@patch
+def predict(self: Colorizer,
+    target_l: Tensor, # lightness in [0, 100], shape (B, 1, H, W)
+    hint: Hint | None = None # from `hint`; None colours without a reference
+) -> Tensor: # a and b, shape (B, 2, H, W), perhaps outside the gamut
+    "What the U-Net makes of lightness and hint."
+    with torch.no_grad(): return denormalize_ab(self.unet(network_input(target_l, *(hint or (None, None)))))
 
-    def colorize_batch(self,
-        target_l: Tensor, # lightness in [0, 100], shape (B, 1, H, W)
-        reference_lab: Tensor | None = None, # CIE Lab, shape (B, 3, H2, W2); None colours without a reference
-        # true colours to send T -> R -> T instead of the reference's, shape (B, 2, H, W)
-        target_ab: Tensor | None = None
-    ) -> Tensor: # CIE Lab inside the gamut, shape (B, 3, H, W), L as given
-        "Colour a batch at the size it has."
-        hint = None if reference_lab is None else self.hint(target_l, reference_lab, target_ab)
-        return fit_gamut(torch.cat([target_l, self.predict(target_l, hint)], 1))
+# %% ../nbs/1_colour/08_colorizer.ipynb #204f51e1
+@patch
+def colorize_batch(self: Colorizer,
+    target_l: Tensor, # lightness in [0, 100], shape (B, 1, H, W)
+    reference_lab: Tensor | None = None, # CIE Lab, shape (B, 3, H2, W2); None colours without a reference
+    # true colours to send T -> R -> T instead of the reference's, shape (B, 2, H, W)
+    target_ab: Tensor | None = None
+) -> Tensor: # CIE Lab inside the gamut, shape (B, 3, H, W), L as given
+    "Colour a batch at the size it has."
+    hint = None if reference_lab is None else self.hint(target_l, reference_lab, target_ab)
+    return fit_gamut(torch.cat([target_l, self.predict(target_l, hint)], 1))
 
-# %% ../nbs/1_colour/08_colorizer.ipynb #3f2b0487
+# %% ../nbs/1_colour/08_colorizer.ipynb #bcc85e9d
 def reduced(
     photo: Image.Image, # RGB picture, any size (W, H)
     short: int # wanted length of the short side, in pixels
 ) -> Image.Image: # at most that large, same shape up to rounding; the long side is at most 8 times `short`
     "A copy small enough to match."
     scale = min(1, short / min(photo.size), 8 * short / max(photo.size))
-    return photo if scale == 1 else photo.resize([max(1, round(side * scale)) for side in photo.size],
-        Image.Resampling.BICUBIC, reducing_gap=3)
+    if scale == 1: return photo
+    size = [max(1, round(side * scale)) for side in photo.size]
+    return photo.resize(size, Image.Resampling.BICUBIC, reducing_gap=3)
 
+# %% ../nbs/1_colour/08_colorizer.ipynb #ad1d3534
 def _lab(photo: Image.Image) -> Tensor:
     return rgb_to_lab(to_tensor(np.asarray(photo)))[None]
 
@@ -168,7 +182,7 @@ def __call__(self: Colorizer,
     hint = None if other is None else self.hint(small[:, :1], other)
     return join_full_size(photo, self.predict(small[:, :1], hint)[0])
 
-# %% ../nbs/1_colour/08_colorizer.ipynb #3f061a18
+# %% ../nbs/1_colour/08_colorizer.ipynb #ebbb8ce2
 def model_files(
     folder: str | Path # a model folder or a run folder
 ) -> tuple[Path, Path]: # L network, U-Net
@@ -183,6 +197,7 @@ def model_files(
             raise FileNotFoundError(f'{folder}: holds no trained colorizer ({path.relative_to(folder)} is missing)')
     return folder / 'features.safetensors', unet
 
+# %% ../nbs/1_colour/08_colorizer.ipynb #e47ef8f9
 @patch(cls_method=True)
 def from_pretrained(cls: Colorizer,
     path_or_name: str | Path = 'default', # a model folder, a run folder, or 'default'

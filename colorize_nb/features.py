@@ -18,6 +18,7 @@ from .core.store import read_metadata, save_tensors
 # %% ../nbs/1_colour/03_features.ipynb #f74c9ab2
 CHANNELS = (64, 64, 128, 256, 512)
 
+# %% ../nbs/1_colour/03_features.ipynb #572d91a8
 class Block(nn.Module):
     "Two convolutions and a way around them, with torchvision's names (He et al. 2015)."
     def __init__(self,
@@ -42,10 +43,12 @@ class Block(nn.Module):
         out += x if self.downsample is None else self.downsample(x)
         return self.relu(out)
 
+# %% ../nbs/1_colour/03_features.ipynb #d4d50d3e
 def _stage(n_in: int, n_out: int, depth: int, stride: int = 2) -> nn.Sequential:
     "Blocks in a row; the first changes size and channels."
     return nn.Sequential(Block(n_in, n_out, stride), *(Block(n_out, n_out) for _ in range(depth - 1)))
 
+# %% ../nbs/1_colour/03_features.ipynb #9406a8fa
 class Pyramid(nn.Module):
     "The body of ResNet34, returning its five feature maps (He et al. 2015)."
     def __init__(self,
@@ -78,12 +81,17 @@ class _ConcatPool(nn.Module):
     "Maximum and average over the map, side by side."
     def forward(self, x: Tensor) -> Tensor: return torch.cat([x.amax((-2, -1)), x.mean((-2, -1))], 1)
 
+# %% ../nbs/1_colour/03_features.ipynb #65e61356
 def _head(n_classes: int) -> nn.Sequential:
     "fastai's layout of a classifier's head."
     return nn.Sequential(_ConcatPool(), nn.BatchNorm1d(1024), nn.Dropout(0.25), nn.Linear(1024, 512, bias=False),
                          nn.ReLU(inplace=True),
                          nn.BatchNorm1d(512), nn.Dropout(0.5), nn.Linear(512, n_classes, bias=False))
 
+# %% ../nbs/1_colour/03_features.ipynb #e0649415
+_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+# %% ../nbs/1_colour/03_features.ipynb #df2c827b
 class SimilarityNet(nn.Module):
     "ResNet34 with a classifier's head: `.body` gives the features, the whole gives logits."
     def __init__(self,
@@ -110,11 +118,10 @@ class SimilarityNet(nn.Module):
         "Which flower is it?"
         return self.head(self.body(x)[-1])
 
-_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-
 # %% ../nbs/1_colour/03_features.ipynb #3a04c9e6
 WEIGHTS = Path(str(files('colorize_nb'))) / 'weights'
 
+# %% ../nbs/1_colour/03_features.ipynb #78209a33
 def load_base(
     # a .safetensors or .pth file, 'imagenet', 'untrained', or None: ImageNet if it can be had
     base: str | Path | None = None,
@@ -132,21 +139,23 @@ def load_base(
                          f"({type(error).__name__}): name a weights file instead") from error
     return _float(state), 'ImageNet (torchvision IMAGENET1K_V1)'
 
-# %% ../nbs/1_colour/03_features.ipynb #78209a33
+# %% ../nbs/1_colour/03_features.ipynb #0a486c5e
 def _float(state: dict) -> dict[str, Tensor]:
     return {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
 
+# %% ../nbs/1_colour/03_features.ipynb #0fcd60cb
 def _untrained() -> tuple[dict[str, Tensor], str]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return Pyramid(3).state_dict(), 'untrained ResNet34 (seed 0)'
 
+# %% ../nbs/1_colour/03_features.ipynb #d25a9032
 def _read_weights(path: Path) -> dict[str, Tensor]:
     "Tensors by name; safetensors or torch's format, never code."
     if not path.is_file(): raise FileNotFoundError(f'{path}: no such weights file')
     try:
-        return load_file(path) if path.suffix == '.safetensors' else torch.load(path, map_location='cpu',
-            weights_only=True)
+        if path.suffix == '.safetensors': return load_file(path)
+        return torch.load(path, map_location='cpu', weights_only=True)
     except Exception as error:
         raise ValueError(f'{path}: not a readable weights file ({type(error).__name__})') from error
 
@@ -159,6 +168,7 @@ def _to_lightness(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {**state, 'conv1.weight': kernels.sum(1, keepdim=True) * L_STD / 100,
             'bn1.running_mean': state['bn1.running_mean'] - constant}
 
+# %% ../nbs/1_colour/03_features.ipynb #4baf09e2
 def similarity_net(
     space: str = 'L', # 'L' or 'RGB'
     # see `load_base`; None takes for L the network that ships with the package, if it does
@@ -175,11 +185,16 @@ def similarity_net(
         net.body.load_state_dict(load_net(packaged).body.state_dict())
         return net, 'the L network shipped with colorize_nb'
     state, description = load_base(base, allow_untrained)
+    _fill_body(net, state, description)
+    return net, description
+
+# %% ../nbs/1_colour/03_features.ipynb #423c97d6
+def _fill_body(net: SimilarityNet, state: dict[str, Tensor], description: str) -> None:
+    "Put an RGB ResNet34's weights into a network, adapted to what it reads."
     body = {name: value for name, value in state.items() if not name.startswith('fc.')}
-    try: net.body.load_state_dict(_to_lightness(body) if space == 'L' else body)
+    try: net.body.load_state_dict(_to_lightness(body) if net.space == 'L' else body)
     except (RuntimeError, KeyError) as error:
         raise ValueError(f"{description}: not the weights of a ResNet34 in torchvision's layout") from error
-    return net, description
 
 # %% ../nbs/1_colour/03_features.ipynb #2b7a7c7a
 @torch.no_grad()
@@ -202,6 +217,7 @@ def save_net(
     half = {name: value.half() if value.is_floating_point() else value for name, value in net.state_dict().items()}
     save_tensors(half, path, **{**metadata, 'kind': 'similarity', 'space': net.space, 'n_classes': net.n_classes})
 
+# %% ../nbs/1_colour/03_features.ipynb #7d1ddece
 def load_net(
     path: str | Path # a file written by `save_net`
 ) -> SimilarityNet: # the network, float32, in eval mode

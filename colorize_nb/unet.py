@@ -53,7 +53,7 @@ class UNet(nn.Module):
         out = self.out(up)[..., :height, :width]
         return x[:, 1:1 + self.out_channels] + out if self.residual else out
 
-# %% ../nbs/1_colour/07_unet.ipynb #10ac893e
+# %% ../nbs/1_colour/07_unet.ipynb #3e3327fe
 def save_unet(
     net: UNet, # the network to keep
     path: str | Path, # a .safetensors file
@@ -61,12 +61,12 @@ def save_unet(
     **metadata # where it comes from
 ):
     "Keep a U-Net."
-    state = {name: value.half() if half and value.is_floating_point() else value for name,
-             value in net.state_dict().items()}
-    save_tensors(state, path,
-                 **{**metadata, 'kind': 'unet', 'width': net.width, 'in_channels': net.in_channels,
-                    'out_channels': net.out_channels, 'residual': net.residual})
+    shrink = lambda value: value.half() if half and value.is_floating_point() else value
+    state = {name: shrink(value) for name, value in net.state_dict().items()}
+    about = {name: getattr(net, name) for name in ('width', 'in_channels', 'out_channels', 'residual')}
+    save_tensors(state, path, **{**metadata, 'kind': 'unet', **about})
 
+# %% ../nbs/1_colour/07_unet.ipynb #946e9df0
 def load_unet(
     path: str | Path # a file written by `save_unet`
 ) -> UNet: # the network, float32, in eval mode

@@ -17,6 +17,7 @@ from ..color import fit_gamut, lab_to_rgb, to_uint8
 # %% ../../nbs/1_colour/02_garden.ipynb #7bbf7c76
 PETAL, CENTRE, LEAF, GROUND = range(4)
 
+# %% ../../nbs/1_colour/02_garden.ipynb #175f3eff
 @dataclass
 class _Scene:
     "What has been painted so far, or a rectangle of it (views, not copies)."
@@ -61,10 +62,12 @@ def _noise(s: _Scene, cells: int) -> np.ndarray:
     grid = torch.from_numpy(s.rng.standard_normal((cells + 1, cells + 1)).astype(np.float32))
     return 1.3 * F.interpolate(grid[None, None], size=s.u.shape, mode='bicubic', align_corners=True)[0, 0].numpy()
 
+# %% ../../nbs/1_colour/02_garden.ipynb #747cb7b3
 def _bulge(t: np.ndarray, lean: float, round_: float) -> np.ndarray:
     "From 0 up to 1 and back as t goes from 0 to 1; `lean` above 1 moves the top towards t = 1."
     return np.sin(pi * t ** lean).clip(0) ** round_
 
+# %% ../../nbs/1_colour/02_garden.ipynb #0b33c132
 def _turn(x: np.ndarray, y: np.ndarray, angle: float) -> tuple[np.ndarray, np.ndarray]:
     "Coordinates along a direction and across it."
     return x * cos(angle) + y * sin(angle), y * cos(angle) - x * sin(angle)
@@ -99,6 +102,7 @@ def _disc(s: _Scene, x: np.ndarray, y: np.ndarray, radius: float, light: float, 
     s.paint((r - 1) * radius, CENTRE,
             light + dome + 9 * spiral * np.clip(2.5 * r, 0.25, 1) - 8 * np.exp(-(r / 0.3) ** 2), 1 - 2 * r)
 
+# %% ../../nbs/1_colour/02_garden.ipynb #06abf5c0
 def _leaf(s: _Scene, x0: float, y0: float, x1: float, y1: float, width: float, light: float) -> None:
     "A leaf or a blade of grass from one point to another."
     length = hypot(x1 - x0, y1 - y0)
@@ -112,6 +116,7 @@ def _leaf(s: _Scene, x0: float, y0: float, x1: float, y1: float, width: float, l
     s.shade(distance, 0.3, 0.05)
     s.paint(distance, LEAF, light + 5 * side + 3.5 * ribs + 8 * np.exp(-(side / 0.12) ** 2) - 5 * t, 2 * t - 1)
 
+# %% ../../nbs/1_colour/02_garden.ipynb #1d57f7cc
 def _stem(s: _Scene, x: float, y: float, foot: float, width: float) -> None:
     "A round stem from a flower down to the lower edge."
     t = np.clip((s.v - y) / (1 - y + 1e-3), 0, 1)
@@ -127,6 +132,7 @@ def _facing(s: _Scene, x: float, y: float) -> tuple[np.ndarray, np.ndarray]:
     along, across = _turn(s.u - x, s.v - y, turn)
     return _turn(along, across / tilt, -turn)
 
+# %% ../../nbs/1_colour/02_garden.ipynb #bcec6d69
 def _daisy(s: _Scene, x: float, y: float, r: float) -> None:
     "White rays around a yellow disc."
     px, py = _facing(s, x, y)
@@ -136,6 +142,7 @@ def _daisy(s: _Scene, x: float, y: float, r: float) -> None:
                 1.7, 7)
     _disc(s, px, py, s.rng.uniform(0.24, 0.3) * r, 58, 22)
 
+# %% ../../nbs/1_colour/02_garden.ipynb #eef2ed63
 def _sunflower(s: _Scene, x: float, y: float, r: float) -> None:
     "Three rings of pointed petals around a wide dark disc."
     px, py = _facing(s, x, y)
@@ -145,6 +152,7 @@ def _sunflower(s: _Scene, x: float, y: float, r: float) -> None:
                 turn + i * 2 * pi / n / 3, 1, 8, 18)
     _disc(s, px, py, s.rng.uniform(0.4, 0.47) * r, 27, 34)
 
+# %% ../../nbs/1_colour/02_garden.ipynb #d25229ae
 def _dandelion(s: _Scene, x: float, y: float, r: float) -> None:
     "Seven rings of narrow rays, each shorter than the last."
     px, py = _facing(s, x, y)
@@ -154,17 +162,6 @@ def _dandelion(s: _Scene, x: float, y: float, r: float) -> None:
                 s.rng.uniform(0, 6), 2.4, 4, 16)
 
 # %% ../../nbs/1_colour/02_garden.ipynb #e63661c3
-def _rose(s: _Scene, x: float, y: float, r: float) -> None:
-    "Round petals that overlap, layer in layer."
-    px, py = _facing(s, x, y)
-    light, turn = s.rng.uniform(59, 66), s.rng.uniform(0, 6)
-    for i, count in enumerate((5, 5, 5, 4, 4, 3, 3, 3)):
-        table = s.rng.standard_normal((4, count)).clip(-2, 2)
-        for k in s.rng.permutation(count):
-            a, reach, size, wave = (turn + 2.4 * i + 2 * pi * k / count, (1 - 0.12 * i) * r, 0.55,
-                                    0) + 0.05 * np.array([3, r, 0.4, 20]) * table[:, k]
-            _round_petal(s, px, py, float(a), float(reach), float(size * reach), float(wave), light + 1.5 * i)
-
 def _round_petal(s: _Scene, x: np.ndarray, y: np.ndarray, a: float, reach: float, ball: float, wave: float,
                  light: float) -> None:
     "One petal of a rose in direction `a`: a disc with a wavy, bright rim."
@@ -177,18 +174,33 @@ def _round_petal(s: _Scene, x: np.ndarray, y: np.ndarray, a: float, reach: float
         * phi) * rim - 2.5 * (x + y) / reach + 2 * wave
     s.paint(d - edge, PETAL, lit, 2 * rim - 1)
 
+# %% ../../nbs/1_colour/02_garden.ipynb #7b79a757
+def _rose(s: _Scene, x: float, y: float, r: float) -> None:
+    "Round petals that overlap, layer in layer."
+    px, py = _facing(s, x, y)
+    light, turn = s.rng.uniform(59, 66), s.rng.uniform(0, 6)
+    for i, count in enumerate((5, 5, 5, 4, 4, 3, 3, 3)):
+        table = s.rng.standard_normal((4, count)).clip(-2, 2)
+        for k in s.rng.permutation(count):
+            plain = turn + 2.4 * i + 2 * pi * k / count, (1 - 0.12 * i) * r, 0.55, 0
+            a, reach, size, wave = plain + 0.05 * np.array([3, r, 0.4, 20]) * table[:, k]
+            _round_petal(s, px, py, float(a), float(reach), float(size * reach), float(wave), light + 1.5 * i)
+
+# %% ../../nbs/1_colour/02_garden.ipynb #ef990c8c
+_CUP = ((-0.28, -0.1, 0.36, 0.97, 13), (0.28, 0.1, 0.36, 0.97, 13), (0, 0, 0.4, 0.92, 10),
+        (-0.36, -0.25, 0.36, 1, 3), (0.36, 0.25, 0.36, 1, 3), (0, 0, 0.44, 0.94, 0))
+
+# %% ../../nbs/1_colour/02_garden.ipynb #3136b440
 def _tulip(s: _Scene, x: float, y: float, r: float) -> None:
     "A cup of six petals from the side."
     light, height, gap = s.rng.uniform(62, 69), 2.04 * r, r * s.rng.uniform(0.9, 1.25)
     px, py = _turn(s.u - x, s.v - y, s.rng.uniform(-0.25, 0.25))
     up = 0.5 - py / height
-    for shift, bend, width, top, dim in ((-0.28, -0.1, 0.36, 0.97, 13), (0.28, 0.1, 0.36, 0.97, 13),
-                                         (0, 0, 0.4, 0.92, 10),
-                                         (-0.36, -0.25, 0.36, 1, 3), (0.36, 0.25, 0.36, 1, 3), (0, 0, 0.44, 0.94, 0)):
+    for shift, bend, width, top, dim in _CUP:
         top, width = top * (1 + 0.03 * s.rng.normal()), width * r
         t = np.clip(up / top, 0, 1)
-        half, middle = width * _bulge(t, 0.75,
-                                      0.62), gap * (shift * np.sin(0.75 * pi * t ** 0.7) + 0.35 * bend * t ** 3)
+        half = width * _bulge(t, 0.75, 0.62)
+        middle = gap * (shift * np.sin(0.75 * pi * t ** 0.7) + 0.35 * bend * t ** 3)
         side = np.clip((px - middle) / (half + 1e-3), -1, 1)
         distance = np.maximum(np.abs(px - middle) - half, np.maximum(-up, up - top) * height)
         s.shade(distance, 0.28, 0.05)
@@ -222,6 +234,7 @@ def _ground(s: _Scene) -> None:
 _FLOWERS = {'daisy': _daisy, 'dandelion': _dandelion, 'rose': _rose, 'sunflower': _sunflower, 'tulip': _tulip}
 DRAWN_KINDS = tuple(_FLOWERS)
 
+# %% ../../nbs/1_colour/02_garden.ipynb #899ea974
 def _plant(s: _Scene, kind: str, x: float, y: float, r: float) -> None:
     "Stem, two leaves and the flower on top."
     foot = x + s.rng.uniform(-0.15, 0.15)
@@ -232,6 +245,7 @@ def _plant(s: _Scene, kind: str, x: float, y: float, r: float) -> None:
         else: _leaf(s, x, y + 0.6 * r, tip + 0.35 * side * r, y + 0.5 * r + drop, 0.2 * r, s.rng.uniform(36, 46))
     _FLOWERS[kind](s.around(x, y, 1.35 * r), x, y, r)
 
+# %% ../../nbs/1_colour/02_garden.ipynb #ce429715
 def _scene(kind: str, seed: int, size: int) -> _Scene:
     "Everything about a drawn picture but its colours."
     if kind not in DRAWN_KINDS: raise ValueError(f"{kind!r} cannot be drawn; choose one of {', '.join(DRAWN_KINDS)}")
@@ -258,6 +272,7 @@ _DISCS = {'daisy': (85, 72), 'sunflower': (58, 26)}
 _GROUNDS = (125, 28), (250, 20), (70, 18), (150, 24), (325, 14)
 N_COLOURINGS = 5
 
+# %% ../../nbs/1_colour/02_garden.ipynb #c1bf68c1
 def _lab(s: _Scene, kind: str, colouring: int) -> Tensor:
     "Lab of a scene (3, H, W); L does not depend on the colouring."
     c = colouring % N_COLOURINGS
@@ -268,7 +283,7 @@ def _lab(s: _Scene, kind: str, colouring: int) -> Tensor:
     return torch.from_numpy(np.stack([s.light.clip(3, 96), (weight * np.cos(hue)).sum(0),
                                       (weight * np.sin(hue)).sum(0)]))
 
-# %% ../../nbs/1_colour/02_garden.ipynb #c1bf68c1
+# %% ../../nbs/1_colour/02_garden.ipynb #cb6c2fe9
 def draw_flower(
     kind: str, # one of `DRAWN_KINDS`
     seed: int = 0, # decides the scene: place, size, petals, ground
@@ -278,6 +293,7 @@ def draw_flower(
     "Draw a flower; the colourings of one kind and seed have the same lightness at every pixel."
     return to_uint8(lab_to_rgb(fit_gamut(_lab(_scene(kind, seed, size), kind, colouring), steps=8)))
 
+# %% ../../nbs/1_colour/02_garden.ipynb #2d16fb9b
 def drawn_petal_mask(
     kind: str, # one of `DRAWN_KINDS`
     seed: int = 0, # the scene, as in `draw_flower`

@@ -10,7 +10,7 @@ import torch
 from .field import Field, lift
 from .reference import match_reference, reference_both
 
-# %% ../../nbs/1_colour/06_pyramid.ipynb #397eafff
+# %% ../../nbs/1_colour/06_pyramid.ipynb #04c68184
 def _features(name, x):
     if x.ndim != 4 or 0 in x.shape: raise ValueError(f'{name}: expected (B, C, H, W) features, got {tuple(x.shape)}')
     if max(x.shape[2:]) > 4096: raise ValueError(f'{name}: maps of up to 4096x4096 cells, got {tuple(x.shape[2:])}')
@@ -20,6 +20,7 @@ def _features(name, x):
     x = x.detach().float()
     return x if top == 0 or 1e-6 < top < 1e6 else x / top
 
+# %% ../../nbs/1_colour/06_pyramid.ipynb #8d8d9f30
 def _pair(target, reference, patch_size):
     if target.shape[:2] != reference.shape[:2]:
         raise ValueError(f'target {tuple(target.shape)} and reference {tuple(reference.shape)} differ in batch '
@@ -38,16 +39,19 @@ def _exact():
     from colorize_nb.match.exact import exact_both
     return exact_both
 
+# %% ../../nbs/1_colour/06_pyramid.ipynb #364cd8b2
 def _cpu():
     from colorize_nb.match.cpu import patchmatch_both
     return patchmatch_both
 
+# %% ../../nbs/1_colour/06_pyramid.ipynb #fed5814a
 def _cuda():
     from colorize_nb.match.cuda import patchmatch_both
     return patchmatch_both
 
 SOLVERS = {'exact': _exact, 'cpu': _cpu, 'cuda': _cuda}
 
+# %% ../../nbs/1_colour/06_pyramid.ipynb #61ab58f4
 def _solver(method, target, reference):
     if method not in METHODS: raise ValueError(f"unknown method '{method}', expected one of {', '.join(METHODS)}")
     if method == 'reference': return reference_both
@@ -55,7 +59,15 @@ def _solver(method, target, reference):
     exact = method == 'exact' or (method == 'auto' and cells <= AUTO_EXACT)
     return SOLVERS['exact' if exact else 'cuda' if target.is_cuda else 'cpu']()
 
-# %% ../../nbs/1_colour/06_pyramid.ipynb #364cd8b2
+# %% ../../nbs/1_colour/06_pyramid.ipynb #20320ebc
+def _check_init(field, x, y):
+    if field is None: return
+    if field.shape != (x.shape[0], *x.shape[2:]):
+        raise ValueError(f'init: expected shape {(x.shape[0], *x.shape[2:])}, got {tuple(field.shape)}')
+    if field.min() < 0 or field.max() >= y.shape[2]*y.shape[3]:
+        raise ValueError(f'init: indices must lie in 0..{y.shape[2]*y.shape[3]-1}')
+
+# %% ../../nbs/1_colour/06_pyramid.ipynb #a8c10f69
 def match_both(
     target: torch.Tensor, # features, (B, C, H, W)
     reference: torch.Tensor, # features, (B, C, H2, W2)
@@ -70,13 +82,6 @@ def match_both(
     t, r = _pair(target, reference, patch_size)
     for field, x, y in zip(init, (t, r), (r, t)): _check_init(field, x, y)
     return _solver(method, t, r)(t, r, patch_size=patch_size, iters=iters, seed=seed, init=init, **options)
-
-def _check_init(field, x, y):
-    if field is None: return
-    if field.shape != (x.shape[0], *x.shape[2:]):
-        raise ValueError(f'init: expected shape {(x.shape[0], *x.shape[2:])}, got {tuple(field.shape)}')
-    if field.min() < 0 or field.max() >= y.shape[2]*y.shape[3]:
-        raise ValueError(f'init: indices must lie in 0..{y.shape[2]*y.shape[3]-1}')
 
 # %% ../../nbs/1_colour/06_pyramid.ipynb #17ff1702
 def match(

@@ -9,31 +9,53 @@ __all__ = ['match_reference', 'reference_both']
 import torch
 from .field import Field, unfold_patches
 
-# %% ../../nbs/1_colour/05_patchmatch.ipynb #19c79bb2
+# %% ../../nbs/1_colour/05_patchmatch.ipynb #e6dea243
+class _Guess:
+    "A match for each patch, replaced only by a better one."
+    def __init__(self, t, r, sizes, index):
+        self.t, self.r, self.sizes, self.index = t, r, sizes, index
+        self.best = (t * r[index]).sum(1)
+
+    def place(self, p): return divmod(int(self.index[p]), self.sizes[1][1])
+
+    def consider(self, p, y, x):
+        h2, w2 = self.sizes[1]
+        if not (0 <= y < h2 and 0 <= x < w2): return
+        q = y*w2 + x
+        s = torch.dot(self.t[p], self.r[q])
+        if s > self.best[p]: self.best[p], self.index[p] = s, q
+
+# %% ../../nbs/1_colour/05_patchmatch.ipynb #e46e261a
+def _propagate(guess, p, step):
+    "Try the places next to those that the neighbours behind have found."
+    (h, w), _ = guess.sizes
+    y, x = divmod(p, w)
+    for dy, dx in ((0, step), (step, 0)):
+        if 0 <= y-dy < h and 0 <= x-dx < w:
+            qy, qx = guess.place(p - dy*w - dx)
+            guess.consider(p, qy + dy, qx + dx)
+
+# %% ../../nbs/1_colour/05_patchmatch.ipynb #d28efc48
+def _explore(guess, p, generator):
+    "Try random places around the match, in a square that halves."
+    radius = max(guess.sizes[1])
+    while radius >= 1:
+        qy, qx = guess.place(p)
+        oy, ox = torch.randint(-radius, radius + 1, (2,), generator=generator).tolist()
+        guess.consider(p, qy + oy, qx + ox)
+        radius //= 2
+
+# %% ../../nbs/1_colour/05_patchmatch.ipynb #759e73f5
 def _reference_one(t, r, sizes, iters, generator, init):
     (h, w), (h2, w2) = sizes
     index = torch.randint(h2*w2, (h*w,), generator=generator) if init is None else init.flatten().clone()
-    best = (t * r[index]).sum(1)
-    def consider(p, y, x):
-        if 0 <= y < h2 and 0 <= x < w2:
-            q = y*w2 + x
-            s = torch.dot(t[p], r[q])
-            if s > best[p]: best[p], index[p] = s, q
+    guess = _Guess(t, r, sizes, index)
     for it in range(iters):
         step = 1 if it % 2 == 0 else -1
         for p in range(h*w)[::step]:
-            y, x = divmod(p, w)
-            for dy, dx in ((0, step), (step, 0)):
-                if 0 <= y-dy < h and 0 <= x-dx < w:
-                    qy, qx = divmod(int(index[p - dy*w - dx]), w2)
-                    consider(p, qy + dy, qx + dx)
-            radius = max(h2, w2)
-            while radius >= 1:
-                qy, qx = divmod(int(index[p]), w2)
-                oy, ox = torch.randint(-radius, radius + 1, (2,), generator=generator).tolist()
-                consider(p, qy + oy, qx + ox)
-                radius //= 2
-    return index.view(h, w), best.view(h, w)
+            _propagate(guess, p, step)
+            _explore(guess, p, generator)
+    return guess.index.view(h, w), guess.best.view(h, w)
 
 # %% ../../nbs/1_colour/05_patchmatch.ipynb #7da41c73
 def match_reference(

@@ -51,7 +51,7 @@ class Config:
     checkpoint_every: int = 200 # steps between checkpoints; there is one at the end of each epoch too
     limit: int | None = None # use this many training pictures only
 
-# %% ../../nbs/1_colour/09_pairs.ipynb #812df31e
+# %% ../../nbs/1_colour/09_pairs.ipynb #fa69f7ed
 PRESETS = {
     'tiny': Config(preset='tiny', epochs=6, batch_size=8, width=8, size=64, lr_max=5e-3, references=2,
                    checkpoint_every=5),
@@ -61,6 +61,7 @@ PRESETS = {
     'finetune': Config(preset='finetune', epochs=4, lr_max=3e-4, hue_rotation=0.5, copies=0.5),
 }
 
+# %% ../../nbs/1_colour/09_pairs.ipynb #9d12244d
 def make_config(
     preset: str = 'laptop', # one of PRESETS
     **changes # fields of `Config` to change; None leaves a field as it is
@@ -69,7 +70,7 @@ def make_config(
     if preset not in PRESETS: raise ValueError(f"no preset {preset!r}; there are {', '.join(PRESETS)}")
     return replace(PRESETS[preset], **{name: value for name, value in changes.items() if value is not None})
 
-# %% ../../nbs/1_colour/09_pairs.ipynb #e067d51c
+# %% ../../nbs/1_colour/09_pairs.ipynb #e17ad9d1
 def _pools(photos: PhotoSet, among: np.ndarray, net: SimilarityNet) -> list[np.ndarray]:
     "For each picture the training pictures that suit it as references."
     if len(photos.classes) > 1:
@@ -82,6 +83,7 @@ def _pools(photos: PhotoSet, among: np.ndarray, net: SimilarityNet) -> list[np.n
     alike = torch.cat(deep) @ torch.cat(deep)[among].T
     return [among[row] for row in alike.topk(min(11, len(among)), 1).indices.numpy()]
 
+# %% ../../nbs/1_colour/09_pairs.ipynb #22abf798
 def draw_pairs(
     photos: PhotoSet, # pictures with classes and a split
     config: Config, # seed, references, other_class and limit matter here
@@ -89,8 +91,8 @@ def draw_pairs(
 # (target, reference) of training, shape (N * references, 2), a target's rows together; of validation, shape (M, 2)
 ) -> tuple[np.ndarray, np.ndarray]:
     "Which references each target meets."
-    train, valid = (dice(config.seed, part).permutation(idx)[:config.limit] for part,
-                    idx in (('train', photos.train_idx), ('valid', photos.valid_idx)))
+    parts = ('train', photos.train_idx), ('valid', photos.valid_idx)
+    train, valid = (dice(config.seed, part).permutation(idx)[:config.limit] for part, idx in parts)
     if len(train) < 2: raise ValueError(f'{len(train)} training picture(s) found: a pair needs two')
     pools = _pools(photos, train, net)
     def references(i, turns, other_class):
@@ -99,15 +101,16 @@ def draw_pairs(
     rows = lambda idx, turns, other: np.array([(i, r) for i in idx for r in references(i, turns, other)]).reshape(-1, 2)
     return rows(train, config.references, config.other_class), rows(valid, 1, 0)
 
-# %% ../../nbs/1_colour/09_pairs.ipynb #920ec135
+# %% ../../nbs/1_colour/09_pairs.ipynb #f4fea35b
 def _disturbed(l: Tensor, number: np.ndarray, cells: int, seed: int) -> tuple[Tensor, Tensor]:
     """Copies of pictures seen in another way (B, 1, S, S), and the cell that each of their `cells` x `cells` cells
     came from."""
     view = augment_affine(number, seed=seed, epoch=2 ** 32, area=(0.6, 1.)).to(l.device) # an epoch that no run reaches
-    grid = torch.arange(cells * cells, device=l.device, dtype=torch.float32).view(1, 1, cells, cells).expand(len(l), 1,
-        cells, cells)
+    grid = torch.arange(cells * cells, device=l.device, dtype=torch.float32).view(1, 1, cells, cells)
+    grid = grid.expand(len(l), 1, cells, cells)
     return apply_affine(l, view, size=l.shape[-1]), apply_affine(grid, view, size=cells, mode='nearest')[:, 0].long()
 
+# %% ../../nbs/1_colour/09_pairs.ipynb #a1998b1d
 class PairCache:
     "Correspondences of pairs, matched once and kept on disk; an interrupted build goes on where it stopped."
     def __init__(self,
@@ -131,46 +134,55 @@ class PairCache:
         for start in progress(starts, 'matching pairs', quiet=quiet or not starts):
             self._match(photos, pairs[start:start + batch], start, net, method=method, iters=iters, seed=seed)
 
-    def _open(self):
-        "Memory maps of the right shape, new or old."
-        sides = [-(-self.size // 2 ** level) for level in range(1, 6)]
-        shapes = {'there': ((sides[0],) * 2, np.uint16), 'back': ((sides[0],) * 2, np.uint16),
-                  **{f'similarity-{level}': ((2, side, side), np.float16) for level, side in enumerate(sides)}}
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.maps = {}
-        for name, (shape, dtype) in shapes.items():
-            path = self.folder / f'{name}.npy'
-            if path.exists(): self.maps[name] = np.load(path, mmap_mode='r+')
-            else: self.maps[name] = np.lib.format.open_memmap(path, 'w+', dtype, (self.count, *shape))
+# %% ../../nbs/1_colour/09_pairs.ipynb #83a80561
+@patch
+def _open(self: PairCache):
+    "Memory maps of the right shape, new or old."
+    sides = [-(-self.size // 2 ** level) for level in range(1, 6)]
+    shapes = {'there': ((sides[0],) * 2, np.uint16), 'back': ((sides[0],) * 2, np.uint16),
+              **{f'similarity-{level}': ((2, side, side), np.float16) for level, side in enumerate(sides)}}
+    self.folder.mkdir(parents=True, exist_ok=True)
+    self.maps = {}
+    for name, (shape, dtype) in shapes.items():
+        path = self.folder / f'{name}.npy'
+        if path.exists(): self.maps[name] = np.load(path, mmap_mode='r+')
+        else: self.maps[name] = np.lib.format.open_memmap(path, 'w+', dtype, (self.count, *shape))
 
-    def _done(self) -> int: return int((self.folder / 'done').read_text()) if (self.folder / 'done').exists() else 0
+@patch
+def _done(self: PairCache) -> int:
+    "How many pairs are matched."
+    return int((self.folder / 'done').read_text()) if (self.folder / 'done').exists() else 0
 
-    def _match(self, photos, pairs, start, net, **how):
-        "Match some pairs and note that they are done."
-        device = next(net.parameters()).device
-        target, reference = (rgb_to_lab(to_tensor(np.asarray(photos.images[side])).to(device))[:, :1]
-                             for side in pairs.T)
-        copies = (pairs[:, 0] == pairs[:, 1]).all()
-        if copies: reference, origin = _disturbed(reference, pairs[:, 0], self.maps['there'].shape[-1], how['seed'])
-        found = correspond(net, target, reference, **how)
-        back = compose(found.there, origin) if copies else found.back
-        stop = start + len(pairs)
-        self.maps['there'][start:stop], self.maps['back'][start:stop] = found.there.cpu().numpy(), back.cpu().numpy()
-        for level, s in enumerate(found.similarity): self.maps[f'similarity-{level}'][start:stop] = s.cpu().numpy()
-        for values in self.maps.values(): values.flush()
-        write_whole(self.folder / 'done', str(stop).encode())
+# %% ../../nbs/1_colour/09_pairs.ipynb #2f6105b5
+@patch
+def _match(self: PairCache, photos, pairs, start, net, **how):
+    "Match some pairs and note that they are done."
+    device = next(net.parameters()).device
+    target, reference = (rgb_to_lab(to_tensor(np.asarray(photos.images[side])).to(device))[:, :1]
+                         for side in pairs.T)
+    copies = (pairs[:, 0] == pairs[:, 1]).all()
+    if copies: reference, origin = _disturbed(reference, pairs[:, 0], self.maps['there'].shape[-1], how['seed'])
+    found = correspond(net, target, reference, **how)
+    back = compose(found.there, origin) if copies else found.back
+    stop = start + len(pairs)
+    self.maps['there'][start:stop], self.maps['back'][start:stop] = found.there.cpu().numpy(), back.cpu().numpy()
+    for level, s in enumerate(found.similarity): self.maps[f'similarity-{level}'][start:stop] = s.cpu().numpy()
+    for values in self.maps.values(): values.flush()
+    write_whole(self.folder / 'done', str(stop).encode())
 
-    def read(self,
-        rows: np.ndarray, # numbers of pairs, shape (B,)
-        own: bool, # fields T -> R -> T instead of T -> R?
-        device: torch.device | str = 'cpu' # where the tensors go
-    ) -> tuple[Tensor, list[Tensor]]: # index of the finest level (B, h, w), similarities of five levels (B, 2, h, w)
-        "Fields and similarities of some pairs."
-        index = torch.from_numpy(self.maps['back' if own else 'there'][rows].astype(np.int64)).to(device)
-        return index, [torch.from_numpy(self.maps[f'similarity-{level}'][rows]).to(device).float()
-                       for level in range(5)]
+# %% ../../nbs/1_colour/09_pairs.ipynb #0c9c570a
+@patch
+def read(self: PairCache,
+    rows: np.ndarray, # numbers of pairs, shape (B,)
+    own: bool, # fields T -> R -> T instead of T -> R?
+    device: torch.device | str = 'cpu' # where the tensors go
+) -> tuple[Tensor, list[Tensor]]: # index of the finest level (B, h, w), similarities of five levels (B, 2, h, w)
+    "Fields and similarities of some pairs."
+    index = torch.from_numpy(self.maps['back' if own else 'there'][rows].astype(np.int64)).to(device)
+    return index, [torch.from_numpy(self.maps[f'similarity-{level}'][rows]).to(device).float()
+                   for level in range(5)]
 
-# %% ../../nbs/1_colour/09_pairs.ipynb #292b3064
+# %% ../../nbs/1_colour/09_pairs.ipynb #6f26f653
 class PairLoader:
     "Batches of an epoch as a function of (seed, epoch, number of the batch)."
     n_inp = 1
@@ -183,8 +195,8 @@ class PairLoader:
         device: torch.device | str = 'cpu', # where batches go
         copies: PairCache | None = None # matches of each target with its disturbed copy; needed where config.copies > 0
     ):
-        self.photos, self.pairs, self.cache, self.copies, self.config, self.train, self.device = (photos, pairs, cache,
-            copies, config, train, device)
+        self.photos, self.pairs, self.cache, self.copies = photos, pairs, cache, copies
+        self.config, self.train, self.device = config, train, device
         self.turns = config.references if train else 1
         self.branches = ('chrominance', 'perceptual') if cache and config.alpha else ('chrominance',)
         self.epoch = self.skip = 0
@@ -199,24 +211,26 @@ class PairLoader:
         size = self.config.batch_size
         return max(1, self.targets // size) if self.train else -(-self.targets // size) * len(self.branches)
 
-    def plan(self,
-        number: int # of the batch in the epoch
-    ) -> tuple[np.ndarray, str]: # rows of pairs, branch
-        "What a batch consists of."
-        size, ways = self.config.batch_size, len(self.branches)
-        if not self.train:
-            start = number // ways * size
-            return np.arange(start, min(start + size, self.targets)), self.branches[number % ways]
-        order = dice(self.config.seed, 'order', self.epoch).permutation(self.targets)
-        step = self.epoch * len(self) + number
-        return order[number * size:(number + 1)
-                     * size] * self.turns + self.epoch % self.turns, self.branches[step % ways]
-
     def __iter__(self):
         first, self.skip = self.skip, 0
         for number in range(first, len(self)): yield self.batch(*self.plan(number))
 
-# %% ../../nbs/1_colour/09_pairs.ipynb #d40f31cf
+# %% ../../nbs/1_colour/09_pairs.ipynb #fb90df7a
+@patch
+def plan(self: PairLoader,
+    number: int # of the batch in the epoch
+) -> tuple[np.ndarray, str]: # rows of pairs, branch
+    "What a batch consists of."
+    size, ways = self.config.batch_size, len(self.branches)
+    if not self.train:
+        start = number // ways * size
+        return np.arange(start, min(start + size, self.targets)), self.branches[number % ways]
+    order = dice(self.config.seed, 'order', self.epoch).permutation(self.targets)
+    step = self.epoch * len(self) + number
+    rows = order[number * size:(number + 1) * size] * self.turns + self.epoch % self.turns
+    return rows, self.branches[step % ways]
+
+# %% ../../nbs/1_colour/09_pairs.ipynb #baf50693
 @patch
 def batch(self: PairLoader,
     rows: np.ndarray, # numbers of pairs, shape (B,)
@@ -236,6 +250,7 @@ def batch(self: PairLoader,
     x = network_input(l, warped, similarity).contiguous(memory_format=torch.channels_last)
     return x, l, normalize_ab(ab), branch
 
+# %% ../../nbs/1_colour/09_pairs.ipynb #d8cf6f31
 @patch
 def _planes(self: PairLoader, rows: np.ndarray, branch: str) -> Tensor:
     "Lightness, colour and, with hints, warped colour and ten similarities, unaugmented: shape (B, 3 or 15, S, S)."
@@ -251,11 +266,13 @@ def _planes(self: PairLoader, rows: np.ndarray, branch: str) -> Tensor:
     source = (target if own else read(1))[:, 1:]
     return torch.cat([target, warp(source, index, tuple(index.shape[-2:]), size), full_size(similarity, size)], 1)
 
+# %% ../../nbs/1_colour/09_pairs.ipynb #f73f68b0
 @patch
 def _chance(self: PairLoader, what: str, rows: np.ndarray) -> np.random.Generator:
     "Chance for a purpose in the batch of these rows."
     return dice(self.config.seed, what, self.epoch, rows.tolist())
 
+# %% ../../nbs/1_colour/09_pairs.ipynb #572e7872
 @patch
 def _angles(self: PairLoader, rows: np.ndarray) -> Tensor:
     "An angle in degrees for each picture, 0 for those that keep their colours."
