@@ -279,7 +279,7 @@ def test_gpu_kernel_builds_without_spills(capability, half):
     pytest.importorskip('numba_cuda', reason="numba-cuda is not installed: pip install 'colorize_nb[cuda13]'")
     pytest.importorskip('cuda.bindings.nvjitlink',
                         reason="nvJitLink is not installed: pip install 'colorize_nb[cuda13]'")
-    from colorize_nb.match.cuda import kernel_resources
+    from kernel_resources import kernel_resources
     built = kernel_resources(capability, half)
     assert f'.target sm_{capability[0]}{capability[1]}' in built['ptx'] and 'shfl.sync' in built['ptx']
     assert built['spill_stores'] == built['spill_loads'] == 0 and built['registers'] <= 168
