@@ -49,7 +49,7 @@ def follows_references(
 # %% ../nbs/appendix/15_demo.ipynb #8aee7e14
 ROWS, _MARGIN = ('reference', 'colorized', 'true answer'), 92
 
-def _block(scene: dict, results: list) -> Image.Image:
+def _block(scene: dict, results: list, names: tuple) -> Image.Image:
     "One target with its references, outputs and truths."
     side, gap = scene['grey'].width, 8
     width = side + gap
@@ -57,17 +57,18 @@ def _block(scene: dict, results: list) -> Image.Image:
     pen, font, left = ImageDraw.Draw(block), ImageFont.load_default(14), gap + width + _MARGIN
     block.paste(scene['grey'].convert('RGB'), (gap, gap + width))
     pen.text((gap, width - 12), f"grey {scene['kind']}", fill='black', font=font)
-    for row, (name, pictures) in enumerate(zip(ROWS, (scene['references'], results, scene['truths']))):
+    for row, (name, pictures) in enumerate(zip(names, (scene['references'], results, scene['truths']))):
         pen.text((left - gap, gap + row * width + side // 2), name, fill='black', font=font, anchor='rm')
         for column, picture in enumerate(pictures): block.paste(picture, (left + column * width, gap + row * width))
     return block
 
 def demo_sheet(
     scenes: list[dict], # from `demo_scene`
-    outputs: list[list[Image.Image]] # for each scene, the target coloured after each reference
+    outputs: list[list[Image.Image]], # for each scene, the target coloured after each reference
+    names: tuple[str, ...] = ROWS # what the three rows show
 ) -> Image.Image: # the figure
     "Targets, references, outputs and truths on one sheet."
-    blocks = [_block(scene, results) for scene, results in zip(scenes, outputs)]
+    blocks = [_block(scene, results, names) for scene, results in zip(scenes, outputs)]
     sheet = Image.new('RGB', (blocks[0].width, sum(block.height for block in blocks)), 'white')
     for number, block in enumerate(blocks): sheet.paste(block, (0, number * block.height))
     return sheet

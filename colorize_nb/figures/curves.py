@@ -135,7 +135,7 @@ def _by_space(places):
     trials = {}
     for place in places:
         for trial in join_trials(read_lines(place/'trials.jsonl')): trials.setdefault(trial['space'], []).append(trial)
-    if not trials: raise ValueError(f"{places[0]/'trials.jsonl'}: no trial is recorded yet")
+    if not trials: raise ValueError(f'{places[0]}/trials.jsonl: no trial is recorded yet')
     return trials
 
 @styled
