@@ -120,7 +120,7 @@ def _draw_trials(accuracy, loss, space, trials):
     best = max(trials, key=_top)
     for trial in [t for t in trials if t is not best] + [best]: _draw_trial(accuracy, loss, trial, trial is best)
     accuracy.axhline(100 * THESIS_ACCURACY[space], color=COLOURS['target'], ls=':', lw=1.2)
-    _epoch_axis(accuracy, title=f"{space}: best {100 * _top(best):.1f} %", ylabel='accuracy (%)')
+    _epoch_axis(accuracy, title=f'{space}: best {100 * _top(best):.1f} %', ylabel='accuracy (%)')
     _epoch_axis(loss, title=f"its rates: body {best['body_lr']:.1e}, head {best['head_lr']:.1e}",
                 ylabel='cross-entropy (nats)')
     _log_axis(loss)
