@@ -302,11 +302,11 @@ def ablate(
 
     Example: colorize-nb ablate --data runs/data --out runs/ablations --json ablations.json
     """
-    from colorize_nb.evaluate.ablations import ablate
+    from colorize_nb.evaluate.ablations import Plan, ablate
     from colorize_nb.data.photos import PhotoSet
     photos = PhotoSet.open(data)
     ablate(photos, out, _similarity_net(features, data, 'L', False), _similarity_net(rgb, data, 'RGB', False),
-           cache=data / 'cache', json_file=json_, limit=limit)
+           Plan(cache=data / 'cache', limit=limit), json_)
     print(json_ or out)
 
 @app.command()

@@ -51,6 +51,7 @@ def reinhard(
     moved = (gray - gray.mean(**over)) * gain + colours.mean(**over)
     return join(target_l, rgb_to_lab(moved.clamp(0, 1))[:, 1:])
 
+# %% ../../nbs/4_proof/02_baselines.ipynb #e13ecb4b
 def histogram_matching(
     target_l: Tensor, # lightness in [0, 100], shape (B, 1, H, W)
     reference: Tensor # CIE Lab, shape (B, 3, H2, W2)
@@ -69,6 +70,7 @@ def _spread(light: Tensor, side: int = 5) -> Tensor:
     mean = F.avg_pool2d(padded, side, 1)
     return (F.avg_pool2d(padded * padded, side, 1) - mean * mean).clamp(min=0).sqrt()
 
+# %% ../../nbs/4_proof/02_baselines.ipynb #49281720
 def _jittered(height: int, width: int, samples: int, seed: int) -> Tensor:
     "Flat positions of about `samples` pixels, one at random in each cell of a grid."
     rows = max(1, round((samples * height / width) ** .5))

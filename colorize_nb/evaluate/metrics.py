@@ -35,6 +35,7 @@ def check_rgb(
                          f'0-255 by 255')
     return image.float()
 
+# %% ../../nbs/4_proof/01_metrics.ipynb #0d9e0655
 def check_pair(
     output: Tensor, # the colouring, sRGB in [0, 1], shape (..., 3, H, W)
     truth: Tensor # what it is compared with, same shape
@@ -71,6 +72,7 @@ def _window(image: Tensor, weights: Tensor) -> Tensor:
     rows, columns = (torch.eye(n, device=image.device).unfold(0, len(weights), 1) @ weights for n in image.shape[-2:])
     return rows @ image @ columns.mT
 
+# %% ../../nbs/4_proof/01_metrics.ipynb #9b5be5b9
 def ssim(
     output: Tensor, # sRGB in [0, 1], shape (..., 3, H, W), sides of at least 11
     truth: Tensor # sRGB in [0, 1], same shape
@@ -82,15 +84,12 @@ def ssim(
     A colorizer keeps L, so even a grey output scores high: read it beside the grey row only.
     Source: Wang, Bovik, Sheikh & Simoncelli, Image quality assessment, IEEE TIP 2004.
     """
-    output, truth = check_pair(output, truth)
-    if min(output.shape[-2:]) < 11:
-        raise ValueError(f'ssim: expected sides of at least 11 pixels, got {tuple(output.shape[-2:])}')
-    offsets = torch.arange(-5., 6., device=output.device)
-    weights = torch.softmax(-offsets ** 2 / (2 * 1.5 ** 2), 0)
-    x, y = output, truth
-    mx, my = _window(x, weights), _window(y, weights)
-    vx, vy, vxy = _window(x * x, weights) - mx * mx, _window(y * y, weights) - my * my, _window(x * y,
-        weights) - mx * my
+    x, y = check_pair(output, truth)
+    if min(x.shape[-2:]) < 11:
+        raise ValueError(f'ssim: expected sides of at least 11 pixels, got {tuple(x.shape[-2:])}')
+    weights = torch.softmax(-torch.arange(-5., 6., device=x.device) ** 2 / (2 * 1.5 ** 2), 0)
+    mx, my, mxx, myy, mxy = (_window(product, weights) for product in (x, y, x * x, y * y, x * y))
+    vx, vy, vxy = mxx - mx * mx, myy - my * my, mxy - mx * my
     value = (2 * mx * my + 1e-4) * (2 * vxy + 9e-4) / ((mx * mx + my * my + 1e-4) * (vx + vy + 9e-4))
     return value.mean((-3, -2, -1))
 
@@ -151,8 +150,8 @@ def _histogram(lab: Tensor) -> Tensor:
     "`ab_histogram` of a Lab picture."
     ab = lab[..., 1:, :, :].div(BIN).round().long().clamp(-16, 16) + 16
     flat = (ab[..., 0, :, :] * _BINS + ab[..., 1, :, :]).reshape(-1, lab.shape[-2] * lab.shape[-1])
-    counts = torch.zeros(len(flat), _BINS ** 2, device=lab.device).scatter_add_(1, flat,
-        torch.ones_like(flat, dtype=torch.float32))
+    counts = torch.zeros(len(flat), _BINS ** 2, device=lab.device)
+    counts.scatter_add_(1, flat, torch.ones_like(flat, dtype=torch.float32))
     return (counts / flat.shape[1]).view(*lab.shape[:-3], _BINS, _BINS)
 
 def ab_histogram(
@@ -161,6 +160,7 @@ def ab_histogram(
     "Joint histogram of a and b with bins 8 wide, one of them centred on grey; it sums to 1."
     return _histogram(rgb_to_lab(check_rgb(image)))
 
+# %% ../../nbs/4_proof/01_metrics.ipynb #929e2e49
 def histogram_intersection(
     output: Tensor, # sRGB in [0, 1], shape (..., 3, H, W)
     reference: Tensor # sRGB in [0, 1], shape (..., 3, H2, W2)
@@ -344,6 +344,7 @@ def kid(
     mean, std = _two_sets(metric, output.float(), real.float())
     return mean.item(), std.item()
 
+# %% ../../nbs/4_proof/01_metrics.ipynb #9abb39d8
 def fid(
     output: Tensor, # features of the colourings, shape (N, D)
     real: Tensor # features of other, real photos, shape (M, D)

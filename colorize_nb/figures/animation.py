@@ -21,6 +21,15 @@ def plot_truth(
     shots = read_snapshots(run)
     return picture_grid([list(shots.target)], [f'picture {n}' for n in range(1, len(shots.target) + 1)], side=1.4)
 
+# %% ../../nbs/appendix/08_animation.ipynb #7e186fb8
+def _chosen(
+    count: int, # how many there are
+    most: int # how many may stay
+) -> np.ndarray: # their indices
+    "Evenly chosen snapshots, the first and the last included."
+    return np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(int))
+
+# %% ../../nbs/appendix/08_animation.ipynb #a5f27b8c
 @styled
 def plot_predictions(
     run, # run folder or Record
@@ -29,10 +38,10 @@ def plot_predictions(
 ) -> Figure: # one row of five pictures per snapshot
     "What the network made of the five pictures as training went on (F13)."
     shots = read_snapshots(run)
-    chosen = np.unique(np.linspace(0, len(shots.epochs) - 1, min(most, len(shots.epochs))).round().astype(int))
-    strips = [(f'epoch {shots.epochs[n]}', np.concatenate(list(shots.predictions[n]), axis=1)) for n in chosen]
-    rows = -(-(len(strips) + 1) // blocks)
+    strips = [(f'epoch {shots.epochs[n]}', np.concatenate(list(shots.predictions[n]), axis=1))
+              for n in _chosen(len(shots.epochs), most)]
     strips = strips + [('target', np.concatenate(list(shots.target), axis=1))]
+    rows = -(-len(strips) // blocks)
     figure, axes = sheet(rows, blocks, (3.7 * blocks, .66 * rows + .1))
     figure.get_layout_engine().set(w_pad=.02, h_pad=.01, wspace=0, hspace=0)
     for axis in axes.ravel(): axis.set_visible(False)
@@ -47,25 +56,26 @@ def _font(size):
     from PIL import ImageFont
     return ImageFont.truetype(str(Path(matplotlib.get_data_path())/'fonts'/'ttf'/'DejaVuSans.ttf'), size)
 
+def _frame(shots, epoch, predictions):
+    "One page of the animation: the epoch and its bar, predictions, targets."
+    from PIL import Image, ImageDraw
+    size, gap, head = shots.target.shape[1], 4, 30
+    width = len(shots.target) * (size + gap) + gap
+    page = Image.new('RGB', (width, head + 2 * (size + 22)), 'white')
+    pen = ImageDraw.Draw(page)
+    pen.text((gap, 5), f'epoch {epoch}', font=_font(15), fill='black')
+    pen.rectangle([130, 13, 130 + (width - 140) * epoch // max(1, shots.epochs[-1]), 17], fill=COLOURS['predicted'])
+    for top, name, row in ((head, 'predicted', predictions), (head + size + 22, 'target', shots.target)):
+        pen.text((gap, top), name, font=_font(12), fill='black')
+        for n, picture in enumerate(row): page.paste(Image.fromarray(picture), (gap + n * (size + gap), top + 18))
+    return np.asarray(page)
+
 def progress_frames(
     run # run folder or Record
 ) -> list: # of pictures (H, W, 3) uint8, one per snapshot
     "Prediction above, target below, the epoch written on top with a bar that fills (F14)."
-    from PIL import Image, ImageDraw
     shots = read_snapshots(run)
-    size, count, gap, head = shots.target.shape[1], len(shots.target), 4, 30
-    width, height = count * (size + gap) + gap, head + 2 * (size + 22)
-    frames = []
-    for epoch, predictions in zip(shots.epochs, shots.predictions):
-        page = Image.new('RGB', (width, height), 'white')
-        pen = ImageDraw.Draw(page)
-        pen.text((gap, 5), f'epoch {epoch}', font=_font(15), fill='black')
-        pen.rectangle([130, 13, 130 + (width - 140) * epoch // max(1, shots.epochs[-1]), 17], fill=COLOURS['predicted'])
-        for top, name, row in ((head, 'predicted', predictions), (head + size + 22, 'target', shots.target)):
-            pen.text((gap, top), name, font=_font(12), fill='black')
-            for n, picture in enumerate(row): page.paste(Image.fromarray(picture), (gap + n * (size + gap), top + 18))
-        frames.append(np.asarray(page))
-    return frames
+    return [_frame(shots, epoch, predictions) for epoch, predictions in zip(shots.epochs, shots.predictions)]
 
 def write_progress(
     run, # run folder or Record

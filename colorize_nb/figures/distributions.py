@@ -42,6 +42,7 @@ def quantile(
     mass = np.cumsum(density * np.diff(EDGES), 1)
     return np.array([np.interp(share, np.r_[0, row], EDGES) for row in mass])
 
+# %% ../../nbs/appendix/06_distributions.ipynb #37642962
 def _window(*densities):
     "The x range that holds all but a thousandth of every distribution, on both sides."
     low = min(quantile(d, .001).min() for d in densities)
@@ -49,6 +50,12 @@ def _window(*densities):
     return max(-4, low - .3), min(4, high + .3)
 
 # %% ../../nbs/appendix/06_distributions.ipynb #a8242d2c
+def _outlines(epochs, density, ceiling, height):
+    "The corners of each ridge, on its own base line."
+    heights = density.clip(max=ceiling) / ceiling * height
+    x = np.r_[EDGES[0], CENTRES, EDGES[-1]]
+    return [np.column_stack([x, epoch - np.r_[0, row, 0]]) for epoch, row in zip(epochs, heights)]
+
 def draw_ridges(
     axis, # matplotlib Axes
     epochs: np.ndarray, # (n,) number of each row, rising
@@ -59,13 +66,10 @@ def draw_ridges(
 ):
     "One filled ridge per epoch, time running down the page, later ridges in front."
     pitch = np.diff(epochs).min() if len(epochs) > 1 else 1
-    heights = density.clip(max=ceiling) / ceiling * overlap * pitch
-    x = np.r_[EDGES[0], CENTRES, EDGES[-1]]
-    outlines = [np.column_stack([x, epoch - np.r_[0, row, 0]]) for epoch, row in zip(epochs, heights)]
     share = np.linspace(.35, 1, len(epochs))[:, None]
     paints = 1 - share * (1 - np.array(to_rgb(colour)))
-    axis.add_collection(PolyCollection(outlines, facecolors=paints, edgecolors=.6 * paints,
-                                       linewidths=np.clip(15 / len(epochs), .25, .7)))
+    axis.add_collection(PolyCollection(_outlines(epochs, density, ceiling, overlap * pitch), facecolors=paints,
+                                       edgecolors=.6 * paints, linewidths=np.clip(15 / len(epochs), .25, .7)))
     axis.set_ylim(epochs[-1] + .6 * pitch, epochs[0] - (overlap + .3) * pitch)
     ticks = MaxNLocator(8, integer=True).tick_values(epochs[0], epochs[-1])
     axis.set_yticks([tick for tick in ticks if epochs[0] <= tick <= epochs[-1]])
@@ -129,6 +133,9 @@ def draw_heat(
     axis.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     return mesh
 
+# %% ../../nbs/appendix/06_distributions.ipynb #f2af0ca2
+LINES_NOTE = 'white: median; dashed: 10th and 90th percentile'
+
 def _paint_heat(axes, panels, ceiling):
     names = {'pred': 'predicted', 'target': 'target'}
     for axis, (side, channel, epochs, density) in zip(axes, panels):
@@ -137,21 +144,23 @@ def _paint_heat(axes, panels, ceiling):
                  ylim=_window(*[d for _, c, _, d in panels if c == channel]))
     return mesh
 
-# %% ../../nbs/appendix/06_distributions.ipynb #e4cbc05b
-LINES_NOTE = 'white: median; dashed: 10th and 90th percentile'
+def _heat_maps(page, panels, ceiling):
+    "Four heat maps with one scale on a figure or a part of one."
+    axes = page.subplots(2, 2, sharex=True, sharey='row')
+    page.colorbar(_paint_heat(axes.ravel(), panels, ceiling), ax=axes, label='density (per std), square-root scale',
+                  aspect=35, extend='max')
+    page.supxlabel(LINES_NOTE, fontsize=8, color='0.35')
+    for axis in axes.ravel(): axis.label_outer()
 
+# %% ../../nbs/appendix/06_distributions.ipynb #e4cbc05b
 @styled
 def plot_heat(
     run, # run folder or Record
     batch: str = 'last', # which recorded batch: "last" or "fixed"
 ) -> Figure: # two rows (a, b) of two panels (predicted, target)
     "The same distributions seen the other way: epoch along x, value along y, density as colour (F10)."
-    panels, ceiling = _panels(read_record(run), batch, None)
-    figure, axes = sheet(2, 2, (7.2, 4.6), sharex=True, sharey='row')
-    mesh = _paint_heat(axes.ravel(), panels, ceiling)
-    figure.colorbar(mesh, ax=axes, label='density (per std), square-root scale', aspect=35, extend='max')
-    for axis in axes.ravel(): axis.label_outer()
-    figure.supxlabel(LINES_NOTE, fontsize=8, color='0.35')
+    figure = Figure(figsize=(7.2, 4.6), layout='constrained')
+    _heat_maps(figure, *_panels(read_record(run), batch, None))
     return figure
 
 @styled
@@ -162,15 +171,12 @@ def plot_views(
     "Both views of a run's distributions on one page (F18)."
     panels, ceiling = _panels(read_record(run), batch, None)
     rows = len(panels[0][2])
-    figure = Figure(figsize=(7.2, 4.6 + np.clip(1.8 + .07 * rows, 2.6, 5.5)), layout='constrained')
-    top, bottom = figure.subfigures(2, 1, height_ratios=[np.clip(1.8 + .07 * rows, 2.6, 5.5), 4.6])
+    tall = np.clip(1.8 + .07 * rows, 2.6, 5.5)
+    figure = Figure(figsize=(7.2, 4.6 + tall), layout='constrained')
+    top, bottom = figure.subfigures(2, 1, height_ratios=[tall, 4.6])
     _paint_ridges(top.subplots(1, 4, sharey=True), panels, ceiling, np.clip(rows / 12, 1.6, 7))
     top.supxlabel(_cut_note(panels, ceiling), fontsize=8, color='0.35')
-    axes = bottom.subplots(2, 2, sharex=True, sharey='row')
-    bottom.colorbar(_paint_heat(axes.ravel(), panels, ceiling), ax=axes, label='density (per std), square-root scale',
-                    aspect=35, extend='max')
-    bottom.supxlabel(LINES_NOTE, fontsize=8, color='0.35')
-    for axis in axes.ravel(): axis.label_outer()
+    _heat_maps(bottom, panels, ceiling)
     return figure
 
 # %% ../../nbs/appendix/06_distributions.ipynb #e31718ff

@@ -15,12 +15,24 @@ from ..unet import UNet
 
 # %% ../../nbs/appendix/10_graphs.ipynb #9687cb70
 SHORT = {'Conv2d': 'conv', 'BatchNorm2d': 'BatchNorm', 'BatchNorm1d': 'BatchNorm', 'MaxPool2d': 'max-pool',
-         'max_pool2d': 'max-pool', 'Linear': 'linear',
-         'add_': 'add', 'cat': 'concatenate', 'interpolate': 'upsample', 'Dropout': 'dropout',
-         '_ConcatPool': 'mean and max',
-         'auxiliary-tensor': 'input', 'input-tensor': 'input', 'output-tensor': 'output'}
+         'max_pool2d': 'max-pool', 'Linear': 'linear', 'add_': 'add', 'cat': 'concatenate', 'interpolate': 'upsample',
+         'Dropout': 'dropout', '_ConcatPool': 'pooling', 'auxiliary-tensor': 'input', 'input-tensor': 'input',
+         'output-tensor': 'output'}
 FOLDED, SILENT = {'BatchNorm', 'ReLU', 'dropout'}, {'pad', '__getitem__'}
 
+def _fold(found, edges):
+    "Let operations that change no shape join the one before them, and edges follow."
+    into, out = Counter(b for _, b in edges), Counter(a for a, _ in edges)
+    home, names = {}, {}
+    for n, (name, _) in sorted(found.items()):
+        before = [a for a, b in edges if b == n]
+        joins = name in FOLDED | SILENT and into[n] == 1 and out[before[0]] == 1
+        home[n] = home[before[0]] if joins else n
+        if not joins or name in FOLDED: names.setdefault(home[n], []).append(name)
+    nodes = {n: (names[n], found[n][1]) for n in names}
+    return nodes, sorted({(home[a], home[b]) for a, b in edges if home[a] != home[b]})
+
+# %% ../../nbs/appendix/10_graphs.ipynb #72790e99
 def trace_network(
     net, # nn.Module
     shape: tuple, # of its input, (B, C, H, W)
@@ -36,20 +48,7 @@ def trace_network(
             found[place] = SHORT.get(node.name, node.name), tuple(out[0] if isinstance(out, list) else out)
     return _fold(found, edges)
 
-def _fold(found, edges):
-    into, out = Counter(b for _, b in edges), Counter(a for a, _ in edges)
-    home, names = {}, {}
-    for n, (name, _) in sorted(found.items()):
-        before = [a for a, b in edges if b == n]
-        joins = name in FOLDED | SILENT and into[n] == 1 and out[before[0]] == 1
-        home[n] = home[before[0]] if joins else n
-        if not joins or name in FOLDED: names.setdefault(home[n], []).append(name)
-    return {n: (names[n], found[n][1])
-            for n in names}, sorted({(home[a], home[b]) for a, b in edges if home[a] != home[b]})
-
 # %% ../../nbs/appendix/10_graphs.ipynb #60f2d5a6
-_PAINT = {'conv': '#CFE5F4', 'linear': '#CFE5F4', 'add': '#F6E0B5', 'concatenate': '#F6E0B5'}
-
 def _places(
     nodes # from `trace_network`
 ): # side of the map in each column, and column and row of each node
@@ -62,18 +61,47 @@ def _places(
         taken[column] += 1
     return sides, places
 
-def _arrow(axis, start, end):
-    "An edge: straight down, around what lies between, or orange to another column."
+# %% ../../nbs/appendix/10_graphs.ipynb #31b758d6
+_PAINT = {'conv': '#CFE5F4', 'linear': '#CFE5F4', 'add': '#F6E0B5', 'concatenate': '#F6E0B5'}
+_DARK, _ORANGE = '#333333', '#D55E00'
+
+def _corners(start, end):
+    "The corners of an edge that does not go straight down: through the gutter beside the column."
     (x, y), (x2, y2) = start, end
-    style = dict(arrowstyle='-|>', color='#333333', lw=.8, shrinkA=0, shrinkB=0, mutation_scale=7)
-    if x != x2:
-        side = .82 if x2 > x else -.82
-        ends = (x + side, y), (x2 - side, y2)
-        return axis.annotate('', ends[1], ends[0],
-                             arrowprops={**style, 'color': '#D55E00', 'connectionstyle': 'arc3,rad=0'})
-    if abs(y2 - y) < .7: return axis.annotate('', (x2, y2 - .17), (x, y + .17), arrowprops=style)
-    bend = f'arc3,rad={-.3 / abs(y2 - y):.3f}'
-    return axis.annotate('', (x2 + .8, y2), (x + .8, y), arrowprops={**style, 'connectionstyle': bend})
+    if x == x2: return [(x + .8, y + .08), (x + .92, y + .08), (x + .92, y2 - .08), (x + .8, y2 - .08)]
+    side, lane = (.8, 1.07) if x2 > x else (-.8, -.98)
+    return [(x + side, y), (x + lane, y), (x + lane, y2), (x2 - side, y2)]
+
+def _arrow(axis, start, end):
+    "An edge: straight down, or around corners; orange where it leads to another column."
+    colour = _DARK if start[0] == end[0] else _ORANGE
+    down = start[0] == end[0] and abs(end[1] - start[1]) < .7
+    line = [(start[0], start[1] + .17), (end[0], end[1] - .17)] if down else _corners(start, end)
+    axis.plot(*zip(*line[:-1]), color=colour, lw=.8)
+    style = dict(arrowstyle='-|>', color=colour, lw=.8, shrinkA=0, shrinkB=0, mutation_scale=7)
+    axis.annotate('', line[-1], line[-2], arrowprops=style)
+
+def _box(axis, place, names, channels):
+    "One node: what is computed, and how many channels come out."
+    x, y = place
+    axis.add_patch(Rectangle((x - .8, y - .17), 1.6, .34, facecolor=_PAINT.get(names[0], '#EEEEEE'),
+                             edgecolor='#555555', lw=.7))
+    axis.text(x, y, f"{', '.join(names)}\n{channels} channel{'s' * (channels > 1)}", ha='center', va='center',
+              fontsize=6.5, linespacing=1.05)
+
+# %% ../../nbs/appendix/10_graphs.ipynb #f7d35724
+def _page(sides, height):
+    "An empty page with the resolutions over its columns and the meaning of the arrows at its foot."
+    figure = Figure(figsize=(2.2 * len(sides), height))
+    axis = figure.add_axes([0, 0, 1, 1])
+    axis.set(xlim=(0, 2.2 * len(sides)), ylim=(height, 0))
+    axis.axis('off')
+    for column, side in enumerate(sides):
+        axis.text(2.2 * column + 1.1, .3, f'{side} x {side} px' if side else 'vectors', ha='center', va='center',
+                  color='0.35')
+    axis.text(2.2 * len(sides) - .3, height - .15, 'orange: another resolution; around boxes: a skip connection',
+              ha='right', va='center', fontsize=8, color='0.35')
+    return figure, axis
 
 @styled
 def draw_network(
@@ -84,25 +112,10 @@ def draw_network(
     nodes, edges = trace_network(net, shape)
     sides, places = _places(nodes)
     at = {n: (2.2 * column + 1.1, .52 * row + .75) for n, (column, row) in places.items()}
-    width, height = 2.2 * len(sides), max(y for _, y in at.values()) + .4
-    figure = Figure(figsize=(width, height))
-    axis = figure.add_axes([0, 0, 1, 1])
-    axis.set(xlim=(0, width), ylim=(height, 0))
-    axis.axis('off')
-    for column, side in enumerate(sides):
-        axis.text(2.2 * column + 1.1, .3, f'{side} x {side} px' if side else 'vectors', ha='center', va='center',
-                  color='0.35')
+    figure, axis = _page(sides, max(y for _, y in at.values()) + .55)
     for a, b in edges: _arrow(axis, at[a], at[b])
     for n, (names, out) in nodes.items(): _box(axis, at[n], names, out[1])
     return figure
-
-def _box(axis, place, names, channels):
-    "One node: what is computed, and how many channels come out."
-    x, y = place
-    axis.add_patch(Rectangle((x - .8, y - .17), 1.6, .34, facecolor=_PAINT.get(names[0], '#EEEEEE'),
-                             edgecolor='#555555', lw=.7))
-    axis.text(x, y, f"{', '.join(names)}\n{channels} channel{'s' * (channels > 1)}", ha='center', va='center',
-              fontsize=6.5, linespacing=1.05)
 
 # %% ../../nbs/appendix/10_graphs.ipynb #2b96104c
 def graph_similarity(

@@ -37,6 +37,7 @@ def plot_split(
     return draw_table(heads, cells, [1.2] + [1] * (len(heads) - 1),
                       '* in the thesis, from an older release of the collection' if known else '')
 
+# %% ../../nbs/appendix/09_photos.ipynb #c254e5b9
 def plot_samples(
     data, # prepared folder or PhotoSet
     each: int = 6, # pictures per class
@@ -50,26 +51,41 @@ def plot_samples(
     return picture_grid(rows, names=photos.classes, side=1.05)
 
 # %% ../../nbs/appendix/09_photos.ipynb #bded598d
+def _rgb_counts(photos: PhotoSet) -> np.ndarray: # (3, 256)
+    "How often each value of red, green and blue occurs in the training set."
+    counts = np.zeros((3, 256))
+    for some in np.array_split(photos.train_idx, max(1, len(photos.train_idx) // 256)):
+        pixels = np.asarray(photos.images[some]).reshape(-1, 3)
+        for channel in range(3): counts[channel] += np.bincount(pixels[:, channel], minlength=256)
+    return counts
+
 @styled
 def plot_rgb(
     data # prepared folder or PhotoSet
 ) -> Figure: # three step curves
     "How often each red, green and blue value occurs in the training set (F3)."
-    photos, counts = open_photos(data), np.zeros((3, 256))
-    for some in np.array_split(photos.train_idx, max(1, len(photos.train_idx) // 256)):
-        pixels = np.asarray(photos.images[some]).reshape(-1, 3)
-        for channel in range(3): counts[channel] += np.bincount(pixels[:, channel], minlength=256)
+    counts = _rgb_counts(open_photos(data))
     figure, axes = sheet(1, 1, (6, 2.8))
     axis = axes[0, 0]
-    for name, dash, row in zip('RGB', ('-', '--', ':'), counts / counts.sum(1, keepdims=True)):
-        axis.stairs(row, np.arange(257) - .5, color=COLOURS[name], ls=dash, lw=1.3,
-                    label={'R': 'red', 'G': 'green', 'B': 'blue'}[name])
+    for (name, word), dash, row in zip((('R', 'red'), ('G', 'green'), ('B', 'blue')), ('-', '--', ':'),
+                                       counts / counts.sum(1, keepdims=True)):
+        axis.stairs(row, np.arange(257) - .5, color=COLOURS[name], ls=dash, lw=1.3, label=word)
     axis.set(xlabel='sRGB value (0 to 255)', ylabel='share of the pixels', xlim=(-2, 257), ylim=(0, None))
     axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=1))
     axis.legend()
     return figure
 
 # %% ../../nbs/appendix/09_photos.ipynb #d014f5ae
+def _grey(plane: torch.Tensor) -> np.ndarray: # (H, W, 3) uint8
+    "Lightness (1, H, W) as a picture."
+    return np.repeat((plane[0] * 2.55).clamp(0, 255).round().byte().numpy()[..., None], 3, -1)
+
+def _hide_blanks(figure, rows):
+    "Take away the places of a grid where there is no picture."
+    for line, row in zip(np.array(figure.axes, object).reshape(len(rows), -1), rows):
+        for axis, picture in zip(line, row): axis.set_visible(picture is not None)
+    return figure
+
 def plot_augmentations(
     data, # prepared folder or PhotoSet
     index: int = None, # which picture; None: the first of the training set
@@ -82,15 +98,7 @@ def plot_augmentations(
     theta = torch.cat([augment_affine(np.array([index]), seed, epoch) for epoch in range(count)])
     lightness = rgb_to_lab(to_tensor(photos.images[index][None]))[:, :1]
     views = apply_affine(lightness.expand(count, -1, -1, -1), theta, 128)
-    grey = lambda plane: np.repeat((plane[0] * 2.55).clamp(0, 255).round().byte().numpy()[..., None], 3, -1)
-    first = [photos.images[index], grey(lightness[0])]
-    tiles, columns = [grey(view) for view in views], -(-count // 3)
-    rows = [[first[0] if n == 0 else first[1] if n == 1 else None] + tiles[n * columns:(n + 1) * columns]
-            for n in range(3)]
-    return _with_blanks(rows, ['sample', 'augmented views, L only'], ['RGB', 'L', ''])
-
-def _with_blanks(rows, heads, names):
-    figure = picture_grid(rows, heads, names, side=1.15)
-    for line, row in zip(np.array(figure.axes, object).reshape(len(rows), -1), rows):
-        for axis, picture in zip(line, row): axis.set_visible(picture is not None)
-    return figure
+    tiles, columns = [_grey(view) for view in views], -(-count // 3)
+    first = [photos.images[index], _grey(lightness[0]), None]
+    rows = [[first[n]] + tiles[n * columns:(n + 1) * columns] for n in range(3)]
+    return _hide_blanks(picture_grid(rows, ['sample', 'augmented views, L only'], ['RGB', 'L', ''], side=1.15), rows)

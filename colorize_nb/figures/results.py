@@ -27,6 +27,8 @@ from .style import draw_table, picture_grid
 # %% ../../nbs/appendix/11_results.ipynb #bb564f7b
 SHIPPED = WEIGHTS/'default'
 
+def _folder(run): return run.folder if isinstance(run, Record) else Path(run)
+
 def has_weights(
     run # run folder or Record
 ) -> bool: # True where `Colorizer.from_pretrained` would find a model
@@ -36,8 +38,7 @@ def has_weights(
     except FileNotFoundError: return False
     return True
 
-def _folder(run): return run.folder if isinstance(run, Record) else Path(run)
-
+# %% ../../nbs/appendix/11_results.ipynb #f0acf9e3
 def some_pairs(
     photos: PhotoSet, # pictures with a split
     count: int, # how many
@@ -126,6 +127,14 @@ def fine_pictures(
     sizes = [feature_size(to_tensor(photos.images[i])).item() for i in among]
     return among[np.argsort(sizes, kind='stable')[:count]]
 
+# %% ../../nbs/appendix/11_results.ipynb #6ce1193f
+def _hard_cases(photos: PhotoSet, count: int) -> list: # of (name, indices)
+    "The cases that the thesis names: fine-grained pictures, and fine-grained roses and tulips."
+    bouquets = [name for name in photos.classes if name in ('rose', 'tulip')]
+    others = [name for name in photos.classes if name not in bouquets]
+    return [('fine\nflowers,\nleaves', fine_pictures(photos, count, others)),
+            ('roses,\ntulips', fine_pictures(photos, count, bouquets))]
+
 def plot_failures(
     data, # prepared folder or PhotoSet
     run=SHIPPED, # folder with weights, trained with PatchMatch
@@ -136,26 +145,34 @@ def plot_failures(
     if not has_weights(run):
         raise FileNotFoundError(f'{_folder(run)}: no weights in this run folder, so its failures cannot be shown')
     photos = open_photos(data)
-    bouquets = [name for name in photos.classes if name in ('rose', 'tulip')]
-    others = [name for name in photos.classes if name not in bouquets]
-    hard = [('fine\nflowers,\nleaves', fine_pictures(photos, count, others)),
-            ('roses,\ntulips', fine_pictures(photos, count, bouquets))]
+    hard = _hard_cases(photos, count)
     targets, partners = some_pairs(photos, count, seed, np.concatenate([some for _, some in hard]))
     names = [name for name, some in hard for _ in some]
     return picture_grid(_five_columns(run, photos, targets, partners), HEADS, names)
 
 # %% ../../nbs/appendix/11_results.ipynb #1548d973
-def _square(path, size):
-    from PIL import Image, ImageOps
-    return np.asarray(ImageOps.fit(load_image(path), (size, size), Image.Resampling.BICUBIC))
+CLASSICAL = ('Welsh 2002', 'Reinhard', 'histogram matching')
 
 def _classical(originals, references):
     "What the classical methods make of pictures: name and pictures."
     target, reference = (rgb_to_lab(to_tensor(np.asarray(side))) for side in (originals, references))
     return {name: to_uint8(lab_to_rgb(BASELINES[name](target[:, :1], reference))) for name in CLASSICAL}
 
-CLASSICAL = ('Welsh 2002', 'Reinhard', 'histogram matching')
+def _square(path, size):
+    "A tool's picture at our size."
+    from PIL import Image, ImageOps
+    return np.asarray(ImageOps.fit(load_image(path), (size, size), Image.Resampling.BICUBIC))
 
+def _coloured_by_all(photos, predictions):
+    "Validation pictures that every tool has coloured."
+    common = [i for i in photos.valid_idx
+              if all(find_prediction(folder, photos.files[i], photos.files[i]) for folder in predictions.values())]
+    if not common:
+        raise ValueError(f"{', '.join(map(str, predictions.values()))}: no validation photo has a picture of its name "
+                         f"in every one of these folders")
+    return common
+
+# %% ../../nbs/appendix/11_results.ipynb #20353062
 def plot_tools(
     data, # prepared folder or PhotoSet
     predictions: dict = None, # name of a tool: folder with its pictures of the validation photos
@@ -165,18 +182,13 @@ def plot_tools(
 ) -> Figure: # target, grey, reference, one column for each classical method, ours, and one for each tool
     "Classical methods and ours without PatchMatch beside other tools, each from a folder of its own output (F21)."
     photos, predictions = open_photos(data), predictions or {}
-    common = [i for i in photos.valid_idx
-              if all(find_prediction(folder, photos.files[i], photos.files[i]) for folder in predictions.values())]
-    if not common:
-        raise ValueError(f"{', '.join(map(str, predictions.values()))}: no validation photo has a picture of its name "
-                         f"in every one of these folders")
-    targets = np.sort(seeded(seed).permutation(common)[:count])
+    targets = np.sort(seeded(seed).permutation(_coloured_by_all(photos, predictions))[:count])
     originals, size = photos.images[targets], photos.images.shape[1]
     references = photos.images[some_pairs(photos, count, seed, targets)[1]]
-    made = colorize_pictures(run, originals) if run is not None and has_weights(run) else None
     columns = {'target': originals, 'grey': to_uint8(lab_to_rgb(grey_lab(rgb_to_lab(to_tensor(originals)))))}
     columns |= {'reference': references, **_classical(originals, references)}
-    if made: columns['ours, without\nPatchMatch'] = made['colorized']
+    if run is not None and has_weights(run):
+        columns['ours, without\nPatchMatch'] = colorize_pictures(run, originals)['colorized']
     columns |= {name: [_square(find_prediction(folder, photos.files[i], photos.files[i]), size) for i in targets]
                 for name, folder in predictions.items()}
     return picture_grid([list(row) for row in zip(*columns.values())],

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['MAKE', 'RIDGES', 'HEAT', 'DATA', 'SIMILARITY', 'PLAIN', 'MATCHED', 'FIGURES', 'PAGE', 'FigureSpec', 'kind_of',
            'find_sources', 'parse_only', 'write_figure', 'committed_runs', 'make_figures', 'command_for', 'write_index',
-           'results_run', 'run_summary', 'figure_map']
+           'results_run', 'run_summary', 'claims_table', 'figure_map']
 
 # %% ../../nbs/appendix/12_gallery.ipynb #78a781f5
 import html
@@ -15,7 +15,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 from matplotlib.figure import Figure
 from ..core.progress import progress
-from ..core.store import read_json, read_lines
+from ..core.store import read_json, read_lines, write_whole
 from ..data.photos import PhotoSet
 from .animation import plot_predictions, plot_truth, progress_frames
 from .curves import plot_branches, plot_losses, plot_search
@@ -159,6 +159,22 @@ def _inside(path):
     return [(kind_of(place), place) for place in places if kind_of(place)]
 
 # %% ../../nbs/appendix/12_gallery.ipynb #77f63384
+def _one_of(kind, runs):
+    "Of several runs of a kind the one whose folder is named after the kind, else the longest."
+    return max(runs, key=lambda run: (run.name == kind, _length(run))) if len(runs) > 1 else runs[0]
+
+def _sorted_by_kind(runs):
+    "Kind to the places that hold it."
+    places = {}
+    for path in map(Path, runs):
+        if not path.exists(): raise FileNotFoundError(f'{path}: no such run folder or file')
+        inside = _inside(path)
+        if not inside:
+            raise ValueError(f'{path}: neither a run, nor a similarity search, nor a benchmark of PatchMatch, nor a '
+                             f'folder of such')
+        for kind, place in inside: places.setdefault(kind, []).append(place)
+    return places
+
 def find_sources(
     runs: list, # paths: run folders, similarity searches, benchmark files, or folders that hold such
     data=None, # prepared folder or PhotoSet
@@ -166,18 +182,8 @@ def find_sources(
 ) -> dict: # by key of MAKE; "similarity" and "bench" are lists of paths
     """Sort what is given by what it is; of several runs of a kind the one whose folder is named after the kind is
     taken, else the longest."""
-    sources = {}
-    for path in map(Path, runs):
-        if not path.exists(): raise FileNotFoundError(f'{path}: no such run folder or file')
-        inside = _inside(path)
-        if not inside:
-            raise ValueError(f'{path}: neither a run, nor a similarity search, nor a benchmark of PatchMatch, nor a '
-                             f'folder of such')
-        for kind, place in inside: sources.setdefault(kind, []).append(place)
-    for kind in {'plain', 'unstable', 'patchmatch'} & set(sources):
-        sources[kind] = max(sources[kind],
-                            key=lambda run: (run.name == kind,
-                                _length(run))) if len(sources[kind]) > 1 else sources[kind][0]
+    sources = _sorted_by_kind(runs)
+    for kind in {'plain', 'unstable', 'patchmatch'} & set(sources): sources[kind] = _one_of(kind, sources[kind])
     if 'patchmatch' in sources and has_weights(sources['patchmatch']): sources['weights'] = sources['patchmatch']
     if 'data' in sources: sources['data'] = open_photos(sources['data'][-1])
     if data is not None: sources['data'] = open_photos(data)
@@ -214,6 +220,14 @@ def committed_runs(
         if places: return places
     return []
 
+def _try_figure(number, sources, out):
+    "The file of a figure, or the reason why there is none."
+    missing = [MAKE[need][0] for need in FIGURES[number].needs if need not in sources]
+    if missing: return f"{' and '.join(missing)} would be needed"
+    try: return write_figure(number, sources, out)
+    except (OSError, ValueError, RuntimeError, ImportError) as error:
+        return ' '.join(str(error).split()) or type(error).__name__
+
 def make_figures(
     runs: list = None, # run folders, similarity searches, benchmark files, or folders of such; None: the committed ones
     data=None, # prepared folder or PhotoSet; figures of photos need it
@@ -228,12 +242,7 @@ def make_figures(
     out.mkdir(parents=True, exist_ok=True)
     made = {}
     for number in progress(wanted, 'figures', quiet=quiet):
-        missing = [need for need in FIGURES[number].needs if need not in sources]
-        if missing: made[number] = f"{' and '.join(MAKE[need][0] for need in missing)} would be needed"
-        else:
-            try: made[number] = write_figure(number, sources, out)
-            except (OSError, ValueError, RuntimeError, ImportError) as error:
-                made[number] = ' '.join(str(error).split()) or type(error).__name__
+        made[number] = _try_figure(number, sources, out)
         if isinstance(made[number], str): (out/f'{number}{FIGURES[number].suffix}').unlink(missing_ok=True)
     write_index(made, sources, out)
     return made
@@ -275,6 +284,7 @@ small{{color:#555}}nav a{{margin-right:.6em}}</style></head>
 """
 
 def _shown(number, path, sources):
+    "A figure of the page, with caption, source and command."
     spec = FIGURES[number]
     given = '; '.join(f'{MAKE[key][0]}: {_words(sources[key])}' for key in (*spec.needs, *spec.takes)
                       if key in sources) or 'the code itself'
@@ -284,6 +294,13 @@ def _shown(number, path, sources):
             f'nbs/{spec.notebook}.ipynb. '
             f'Command: <code>{html.escape(command_for(number, sources))}</code></small></figcaption></figure>')
 
+# %% ../../nbs/appendix/12_gallery.ipynb #1077c2a1
+def _missing(number, why, sources):
+    "A line of the page for a figure that was not drawn, with the commands that would help."
+    commands = [MAKE[need][1] for need in FIGURES[number].needs if need not in sources]
+    return (f'<li><b>{number} {html.escape(FIGURES[number].title)}</b>: {html.escape(why)}'
+            + ''.join(f'<br><code>{html.escape(command)}</code>' for command in commands) + '</li>')
+
 def write_index(
     made: dict, # what `make_figures` returns
     sources: dict, # from `find_sources`
@@ -291,18 +308,14 @@ def write_index(
 ) -> Path: # index.html
     "A page with every figure, its caption, its source and its command; the missing ones at the end."
     good = {number: path for number, path in made.items() if isinstance(path, Path)}
-    items = [f'<li><b>{number} {html.escape(FIGURES[number].title)}</b>: {html.escape(why)}'
-             + ''.join(f'<br><code>{html.escape(MAKE[need][1])}</code>' for need in FIGURES[number].needs
-                       if need not in sources) + '</li>'
-             for number, why in made.items() if number not in good]
+    items = [_missing(number, why, sources) for number, why in made.items() if number not in good]
     missing = ('<h2>Missing</h2><p>Nothing is drawn without a record. These commands make them:</p><ul>\n'
                + '\n'.join(items) + '\n</ul>' if items else '')
-    path = Path(out)/'index.html'
-    path.write_text(PAGE.format(count=f'{len(good)} of {len(made)} figures drawn.',
-                                links=' '.join(f'<a href="#{n}">{n}</a>' for n in good),
-                                figures='\n'.join(_shown(n, p, sources) for n, p in good.items()), missing=missing),
-                                encoding='utf-8')
-    return path
+    page = PAGE.format(count=f'{len(good)} of {len(made)} figures drawn.', missing=missing,
+                       links=' '.join(f'<a href="#{n}">{n}</a>' for n in good),
+                       figures='\n'.join(_shown(n, p, sources) for n, p in good.items()))
+    write_whole(Path(out)/'index.html', page.encode())
+    return Path(out)/'index.html'
 
 # %% ../../nbs/appendix/12_gallery.ipynb #7cd7f885
 def results_run(
@@ -335,6 +348,15 @@ def run_summary(
             f"{record.epochs[-1]['step'] // max(1, record.epochs[-1]['epoch'])} steps, "
             f"batch {config['batch_size']}, width {config['width']}, rate {config['lr_start']:g} to "
             f"{config['lr_max']:g}, PatchMatch {'on' if config['patchmatch'] else 'off'}, {time}")
+
+# %% ../../nbs/appendix/12_gallery.ipynb #a355ff8f
+def claims_table(
+    rows: list # of (claim, how measured, thesis, ours, verdict)
+): # IPython Markdown
+    "What the thesis claims, beside what we measured."
+    from IPython.display import Markdown
+    lines = ['| claim | how measured | thesis | ours | verdict |', '|---|---|---|---|---|']
+    return Markdown('\n'.join(lines + ['| ' + ' | '.join(map(str, row)) + ' |' for row in rows]))
 
 # %% ../../nbs/appendix/12_gallery.ipynb #7aaa97a8
 def figure_map(
