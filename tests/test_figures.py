@@ -247,6 +247,7 @@ def test_map_names_every_figure():
     assert table.count('\n') == 23 and all(f'| {number} |' in table for number in thesis.FIGURES)
 
 def test_no_window_is_needed():
-    code = ("import sys; import colorize_nb.gallery; assert 'matplotlib.pyplot' not in sys.modules and 'fastai' not "
+    code = ("import sys; import colorize_nb.figures.thesis; assert 'matplotlib.pyplot' not in sys.modules and "
+            "'fastai' not "
             "in sys.modules")
     subprocess.run([sys.executable, '-c', code], check=True, env={**os.environ, 'DISPLAY': '', 'MPLBACKEND': 'tkagg'})
