@@ -38,41 +38,91 @@ def _leave(message: str):
     raise SystemExit(2)
 
 # %% ../nbs/appendix/13_commands.ipynb #d133d765
-def _check_picture_name(path: Path):
-    "Can a picture be written there?"
-    from PIL import Image
-    if path.suffix.lower() not in Image.registered_extensions():
-        raise ValueError(f'{path}: cannot write this kind of file; try .png or .jpg')
-    if not path.parent.is_dir(): raise FileNotFoundError(f'{path.parent}: no such folder')
+def _how(weights: str, size: int, strength: float, box: Optional[str], mask: Optional[Path], references: list[str],
+         best: int):
+    "What was said about colouring; `auto:` words name where references are found."
+    from colorize_nb.jobs.plan import How
+    pool = tuple(word.removeprefix('auto:') for word in references if word.startswith('auto:'))
+    numbers = None if box is None else tuple(int(part) if part.strip().isdigit() else -1 for part in box.split(','))
+    if numbers and (len(numbers) != 4 or min(numbers) < 0):
+        raise ValueError(f'--reference-box: expected x,y,width,height in pixels, not {box!r}')
+    return How(weights, size, strength, numbers, mask and str(mask), pool, best)
 
-def _save_picture(picture, path: Path):
-    "Write a picture so that it is either whole or not there."
-    from PIL import Image
-    from colorize_nb.core.store import write_whole
-    suffix = path.suffix.lower()
-    options = {'quality': 95} if suffix in ('.jpg', '.jpeg', '.webp') else {}
-    write_whole(path, lambda file: picture.save(file, Image.registered_extensions()[suffix], **options))
+def _is_single(targets: list[str]) -> bool:
+    "One photograph, and not a folder or a pattern?"
+    import glob
+    return len(targets) == 1 and not Path(targets[0]).is_dir() and (Path(targets[0]).exists()
+                                                                    or not glob.has_magic(targets[0]))
 
+# %% ../nbs/appendix/13_commands.ipynb #6daaac16
+def _many(targets: list[str], references: list[str], out: Optional[str], how, suffix: str, blend: bool, jobs: int,
+          overwrite: bool, watch_: bool):
+    "Colour many photographs: exit code 1 if some could not be."
+    from dataclasses import replace
+    from colorize_nb.jobs.local import Job, default_jobs
+    from colorize_nb.jobs.plan import Plan, make_plan
+    from colorize_nb.jobs.watch import watch
+    if watch_ and not out: raise ValueError('--watch: name a folder for the results with -o')
+    if how.best > 1 and not blend:
+        raise ValueError('--best: several references for each of many photographs need --blend')
+    if out and Path(out).suffix: raise ValueError(f'{out}: several photographs need a folder for their results')
+    make = lambda: make_plan(targets, references, out and Path(out), suffix, blend)
+    plan = Plan(Path(out), []) if watch_ else make()
+    if references and (watch_ or any(not task.references for task in plan.tasks)):
+        how = replace(how, pool=how.pool + tuple(references))
+    _prepare(how, references)
+    with Job(plan.root, how, jobs or default_jobs(), overwrite) as job:
+        if watch_: watch(make, job, lambda report: print(report, file=sys.stderr, flush=True))
+        report = job.run(plan.tasks)
+    print(report, file=sys.stderr)
+    print(plan.root)
+    if report.failed: raise typer.Exit(1)
+
+def _prepare(how, references: list[str]):
+    "Build the index before the workers need it, or say that colours will be guessed."
+    from colorize_nb.control import Painter
+    if how.pool: Painter(how)
+    elif not references: print("no reference: the colours are the model's own guess", file=sys.stderr)
+
+# %% ../nbs/appendix/13_commands.ipynb #39cba8b5
 @app.command()
 def colorize(
-    target: Annotated[Path, typer.Argument(help='the picture to colour')],
-    output: Annotated[Path, typer.Option('--output', '-o', help='where to write the coloured picture')],
-    reference: Annotated[Optional[Path],
-                         typer.Option('--reference', '-r',
-                                      help='the picture to take colours from; without one, colours '
-                                           'are guessed')] = None,
+    targets: Annotated[list[str], typer.Argument(metavar='TARGET',
+                                                 help='photographs, folders or patterns; - reads standard input')],
+    output: Annotated[Optional[str], typer.Option('--output', '-o',
+                                                  help='a file, or a folder for many photographs; - writes standard '
+                                                       'output; default: NAME_coloured.png beside each')] = None,
+    reference: Annotated[list[str], typer.Option('--reference', '-r',
+                                                 help='the picture to take colours from, may be repeated; for many '
+                                                      'photographs a folder, paired by name; auto:FOLDER finds the '
+                                                      'best; without one, colours are guessed')] = [],
     weights: Annotated[str, typer.Option(help="a model folder, a run folder, or 'default'")] = 'default',
     size: Annotated[int, typer.Option(min=16,
                                       help='short side, in pixels, of the copy on which colours are computed')] = 160,
+    strength: Annotated[float, typer.Option(min=0, max=3, help='of the colours: 0 grey, 1 as predicted')] = 1.,
+    blend: Annotated[bool, typer.Option('--blend', help='all references in one result, by region')] = False,
+    best: Annotated[int, typer.Option('--best', '-k', min=1, max=8, help='how many references auto: finds')] = 1,
+    reference_box: Annotated[Optional[str], typer.Option(help='x,y,width,height: take colours from there')] = None,
+    reference_mask: Annotated[Optional[Path], typer.Option(help='picture, white where colours are taken')] = None,
+    explain: Annotated[Optional[Path], typer.Option(help='write a picture that shows why: matches, confidence')] = None,
+    overwrite: Annotated[bool, typer.Option('--overwrite', help='replace files that are there already')] = False,
+    jobs: Annotated[int, typer.Option(min=0, help='processes for many photographs; 0: one for two cores')] = 0,
+    suffix: Annotated[str, typer.Option(help='kind of files for many photographs')] = '.png',
+    watch: Annotated[bool, typer.Option('--watch', help='go on colouring what comes into the folder')] = False,
 ):
-    """Colour a photograph after the colours of another.
+    """Colour photographs after the colours of others.
 
-    Example: colorize-nb colorize grey.jpg --reference garden.jpg -o coloured.png
+    Example: colorize-nb colorize grey.jpg -r garden.jpg
+    Example: colorize-nb colorize album -r auto:colour_photos -o coloured --jobs 2
     """
-    from colorize_nb.colorizer import Colorizer
-    _check_picture_name(output)
-    _save_picture(Colorizer.from_pretrained(weights, size=size)(target, reference), output)
-    print(output)
+    named = [word for word in reference if not word.startswith('auto:')]
+    how = _how(weights, size, strength, reference_box, reference_mask, reference, best)
+    if watch or not _is_single(targets):
+        if explain: raise ValueError('--explain: for one photograph')
+        return _many(targets, named, output, how, suffix, blend, jobs, overwrite, watch)
+    from colorize_nb.jobs.one import Wish, colour_one
+    for path in colour_one(Wish(targets[0], tuple(named), output, blend, overwrite, explain), how):
+        if path != '-': print(path)
 
 # %% ../nbs/appendix/13_commands.ipynb #c0384d0d
 @app.command()

@@ -7,8 +7,6 @@ __all__ = ['SHORT', 'GRID', 'CELL', 'ROWS', 'SHARES', 'SHORTLIST', 'SPREAD', 'PA
            'open_index', 'Suggestion', 'agreement', 'suggest', 'measure_suggestions']
 
 # %% ../nbs/6_people/03_retrieve.ipynb #83877bd9
-import hashlib
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +18,11 @@ from torch import Tensor, nn
 import numpy as np
 from .color import rgb_to_lab, to_tensor
 from .colorizer import Colorizer, reduced
-from .data import load_image, progress
-from .features import l_features, read_metadata, save_tensors
-from .jobs.plan import pictures_below
+from .core.progress import progress
+from .core.store import fingerprint, read_metadata, save_tensors, weight_bytes
+from .data.pictures import load_image
+from .features import l_features
+from .jobs.plan import find_photos
 from safetensors.torch import load_file
 
 # %% ../nbs/6_people/03_retrieve.ipynb #7feb917a
@@ -52,33 +52,32 @@ def describe(
     what = torch.cat([F.normalize(level.mean((-2, -1)), dim=1)[0] for level in (fine, coarse)]) / 2 ** .5
     layout = F.adaptive_avg_pool2d(fine, GRID)[0].flatten(1).T @ _projection(fine.shape[1])
     light = _shares((lab[0] / 10).long().clamp(0, 9), 10)
-    return {'what': what, 'layout': layout, 'light': light, 'colour': _colour_shares(lab[1:]), 'chroma': lab[1:].norm(dim=0).mean()}
+    return {'what': what, 'layout': layout, 'light': light,
+            'colour': _colour_shares(lab[1:]), 'chroma': lab[1:].norm(dim=0).mean()}
 
 # %% ../nbs/6_people/03_retrieve.ipynb #836ad92d
 ROWS = ('what', 'layout', 'light', 'colour', 'chroma')
 
 @dataclass
 class Index:
-    "The described photographs of a folder."
-    folder: Path
-    names: list[str] # of the files, relative to the folder
+    "The described photographs of a collection."
+    folder: Path # from which the names count
+    names: list[str] # of the files
     stamps: list[tuple[int, int]] # size and time of each file
     rows: dict[str, Tensor] # the descriptions, one row a file
 
     def __len__(self) -> int: return len(self.names)
 
 def index_file(
-    folder: str | Path # photographs
-) -> Path: # where their index is kept: below $XDG_CACHE_HOME or ~/.cache
-    "The file of a folder's index."
+    words: tuple[str, ...] # the collection: files, folders, patterns
+) -> Path: # where its index is kept: below $XDG_CACHE_HOME or ~/.cache
+    "The file of a collection's index."
     cache = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache')
-    return cache / 'colorize_nb' / f'{hashlib.sha256(str(Path(folder).resolve()).encode()).hexdigest()[:16]}.safetensors'
+    return cache / 'colorize_nb' / f'{fingerprint(*(os.path.abspath(word).encode() for word in words))}.safetensors'
 
-def _fingerprint(net: nn.Module) -> str:
+def _network(net: nn.Module) -> str:
     "Tells networks apart."
-    digest = hashlib.sha256(f'{SHORT} {GRID} {CELL}'.encode())
-    for value in net.state_dict().values(): digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]
+    return fingerprint(f'{SHORT} {GRID} {CELL}'.encode(), *weight_bytes(net))
 
 # %% ../nbs/6_people/03_retrieve.ipynb #1462fda9
 def _read_index(file: Path, network: str) -> dict[str, tuple]:
@@ -86,7 +85,8 @@ def _read_index(file: Path, network: str) -> dict[str, tuple]:
     try: about, rows = read_metadata(file), load_file(file)
     except Exception: return {}
     if about.get('network') != network: return {}
-    kept = {name: (tuple(stamp), {key: rows[key][i] for key in ROWS}) for i, (name, stamp) in enumerate(zip(about['names'], about['stamps']))}
+    kept = {name: (tuple(stamp), {key: rows[key][i] for key in ROWS})
+            for i, (name, stamp) in enumerate(zip(about['names'], about['stamps']))}
     return kept | {name: (tuple(stamp), None) for name, stamp in about['bad']}
 
 def _write_index(file: Path, known: dict[str, tuple], network: str):
@@ -107,22 +107,24 @@ def _row(net: nn.Module, path: Path) -> dict[str, Tensor] | None:
     except (ValueError, OSError): return None
 
 def open_index(
-    folder: str | Path, # photographs, subfolders included
+    words: tuple[str, ...], # the collection: files, folders (with their subfolders), patterns
     net: nn.Module, # the L network of a colorizer
     quiet: bool = False # no bar?
 ) -> Index: # up to date
-    "The index of a folder: read, brought up to date and kept."
-    folder, file, network = Path(folder), index_file(folder), _fingerprint(net)
-    if not folder.is_dir(): raise FileNotFoundError(f'{folder}: no such folder')
+    "The index of a collection: read, brought up to date and kept."
+    photos, file, network = find_photos(words), index_file(words), _network(net)
+    now = {os.path.relpath(path, photos.root): _stamp(path) for path in photos.files}
     kept = _read_index(file, network)
-    now = {str(path.relative_to(folder)): _stamp(path) for path in pictures_below(folder)}
     known = {name: kept[name] for name, stamp in now.items() if name in kept and kept[name][0] == stamp}
     missing = [name for name in now if name not in known]
     for count, name in enumerate(progress(missing, 'looking at photographs', quiet=quiet or len(missing) < 20), 1):
-        known[name] = now[name], _row(net, folder / name)
+        known[name] = now[name], _row(net, photos.root / name)
         if count % 500 == 0: _keep(file, known, network)
     if missing or len(known) != len(kept): _keep(file, known, network)
-    good = {name: known[name] for name in now if known[name][1] is not None}
+    return _as_index(photos.root, {name: known[name] for name in now if known[name][1] is not None})
+
+def _as_index(folder: Path, good: dict[str, tuple]) -> Index:
+    "Rows as matrices."
     if not good: raise FileNotFoundError(f'{folder}: no pictures there that can be read')
     rows = {key: torch.stack([row[key] for _, row in good.values()]).float() for key in ROWS}
     return Index(folder, list(good), [stamp for stamp, _ in good.values()], rows)
@@ -149,18 +151,18 @@ class Suggestion(NamedTuple):
         return f'subject {self.what:.2f}, layout {self.layout:.2f}, light {self.light:+.2f}'
 
 # %% ../nbs/6_people/03_retrieve.ipynb #88981ea3
-def _centred(x: Tensor, mean: Tensor) -> Tensor:
+def _centred(x: Tensor, mean: Tensor | float) -> Tensor:
     "Directions from a mean."
     return F.normalize(x - mean, dim=-1)
 
 def agreement(
     index: Index, # of the references
     asked: dict[str, Tensor] # from `describe`
-) -> dict[str, Tensor]: # 'what', 'layout', 'light' and 'score', one number a reference; layout is -1 outside the shortlist
+) -> dict[str, Tensor]: # 'what', 'layout' (-1 outside the shortlist), 'light', 'score': a number a reference
     "How well each photograph of the index agrees with a target."
     rows = index.rows
     what = rows['what'] @ asked['what']
-    light = _centred(rows['light'], rows['light'].mean(1, keepdim=True)) @ _centred(asked['light'], asked['light'].mean())
+    light = _centred(rows['light'], .1) @ _centred(asked['light'], .1)
     rough = SHARES['what'] * what + SHARES['light'] * light - (rows['chroma'] < PALE).float()
     listed = rough.topk(min(SHORTLIST, len(rough))).indices
     mean = rows['layout'].mean((0, 1))
@@ -180,14 +182,15 @@ def suggest(
     score, chosen = found['score'].clone(), []
     shared = torch.zeros_like(score)
     if skip is not None:
-        for i, name in enumerate(index.names):
-            if os.path.abspath(index.folder / name) == os.path.abspath(skip): score[i] = -torch.inf
+        same = [os.path.abspath(index.folder / name) == os.path.abspath(skip) for name in index.names]
+        score[torch.tensor(same)] = -torch.inf
     while len(chosen) < k and score.max() > -torch.inf:
         best = int((score - SPREAD * shared).argmax())
         chosen.append(best)
         score[best] = -torch.inf
         shared = torch.maximum(shared, torch.minimum(index.rows['colour'], index.rows['colour'][best]).sum(1))
-    return [Suggestion(index.folder / index.names[i], *(found[key][i].item() for key in ('score', 'what', 'layout', 'light'))) for i in chosen]
+    return [Suggestion(index.folder / index.names[i], *(found[key][i].item() for key in Suggestion._fields[1:]))
+            for i in chosen]
 
 # %% ../nbs/6_people/03_retrieve.ipynb #325e815d
 def _mean_copy(target: Tensor, reference: Tensor) -> Tensor:
@@ -209,8 +212,9 @@ def _judge(colorizer: Colorizer, target: Path, reference: Path) -> dict[str, flo
 # %% ../nbs/6_people/03_retrieve.ipynb #a7a7326e
 def _chosen_targets(index: Index, count: int, seed: int) -> list[int]:
     "Coloured photographs of the half on which nothing was chosen, in random order."
-    other_half = [i for i, name in enumerate(index.names) if hashlib.sha256(name.encode()).digest()[0] % 2 and index.rows['chroma'][i] >= 10]
-    return [other_half[i] for i in torch.randperm(len(other_half), generator=torch.Generator().manual_seed(seed))[:count]]
+    half = [i for i, name in enumerate(index.names)
+            if int(fingerprint(Path(name).name.encode(), digits=1), 16) % 2 and index.rows['chroma'][i] >= 10]
+    return [half[i] for i in torch.randperm(len(half), generator=torch.Generator().manual_seed(seed))[:count]]
 
 def _rivals(index: Index, target: int, seed: int) -> dict[str, Path]:
     "For one target: the reference that is found, and random ones."
@@ -220,27 +224,33 @@ def _rivals(index: Index, target: int, seed: int) -> dict[str, Path]:
     kin = [name for name in others if Path(name).parent == Path(index.names[target]).parent]
     asked = {key: rows[target] for key, rows in index.rows.items()}
     found = suggest(index, asked, skip=index.folder / index.names[target])[0].path
-    return {'found': found, 'random': index.folder / pick(others), 'random of the subfolder': index.folder / pick(kin or others)}
+    return {'found': found, 'random': index.folder / pick(others),
+            'random of the subfolder': index.folder / pick(kin or others)}
 
 # %% ../nbs/6_people/03_retrieve.ipynb #7ffb0307
 def measure_suggestions(
-    folder: str | Path, # colour photographs
+    words: tuple[str, ...], # colour photographs: files, folders, patterns
     colorizer: Colorizer, # colours after the references, and lends its network
     count: int = 100, # targets
     seed: int = 0, # of the targets and of the random references
     quiet: bool = False # no bar?
-) -> dict: # 'photos', 'targets', 'psnr_ab': mean of each rival in both ways, 'gain': difference of found to each, its standard error, share better
+) -> dict: # 'psnr_ab': mean of each rival in both ways; 'gain': of found over each
     "Are the references that are found better than random ones?"
-    index = open_index(folder, colorizer.features, quiet)
+    index = open_index(words, colorizer.features, quiet)
     rows = []
     for target in progress(_chosen_targets(index, count, seed), 'measuring', quiet=quiet):
-        rows.append({name: _judge(colorizer, index.folder / index.names[target], path) for name, path in _rivals(index, target, seed).items()})
-    table = {way: {name: torch.tensor([row[name][way] for row in rows]) for name in rows[0]} for way in rows[0]['found']}
-    gain = {way: {name: _gain(values['found'] - value) for name, value in values.items() if name != 'found'} for way, values in table.items()}
-    means = {way: {name: round(value.mean().item(), 3) for name, value in values.items()} for way, values in table.items()}
-    return {'photos': len(index), 'targets': len(rows), 'seed': seed, 'psnr_ab': means, 'gain': gain}
+        rivals, path = _rivals(index, target, seed), index.folder / index.names[target]
+        rows.append({name: _judge(colorizer, path, rival) for name, rival in rivals.items()})
+    table = {way: {name: torch.tensor([row[name][way] for row in rows]) for name in rows[0]}
+             for way in rows[0]['found']}
+    return {'photos': len(index), 'targets': len(rows), 'seed': seed,
+            'psnr_ab': {way: {name: round(v.mean().item(), 3) for name, v in values.items()}
+                        for way, values in table.items()},
+            'gain': {way: {name: _gain(values['found'] - v) for name, v in values.items() if name != 'found'}
+                     for way, values in table.items()}}
 
 def _gain(difference: Tensor) -> dict[str, float]:
     "Mean, standard error and share above zero."
-    return {'mean': round(difference.mean().item(), 3), 'error': round(difference.std().item() / len(difference) ** .5, 3),
+    error = difference.std() / len(difference) ** .5
+    return {'mean': round(difference.mean().item(), 3), 'error': round(error.item(), 3),
             'better': round((difference > 0).float().mean().item(), 3)}
