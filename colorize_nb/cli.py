@@ -59,13 +59,14 @@ def _many(targets: list[str], references: list[str], out: Optional[str], how, su
           overwrite: bool, watch_: bool):
     "Colour many photographs: exit code 1 if some could not be."
     from dataclasses import replace
-    from colorize_nb.jobs.local import Job, default_jobs
+    from colorize_nb.jobs.local import Job, default_jobs, picture_format
     from colorize_nb.jobs.plan import Plan, make_plan
     from colorize_nb.jobs.watch import watch
     if watch_ and not out: raise ValueError('--watch: name a folder for the results with -o')
     if how.best > 1 and not blend:
         raise ValueError('--best: several references for each of many photographs need --blend')
     if out and Path(out).suffix: raise ValueError(f'{out}: several photographs need a folder for their results')
+    picture_format(Path('result' + suffix))
     make = lambda: make_plan(targets, references, out and Path(out), suffix, blend)
     plan = Plan(Path(out), []) if watch_ else make()
     if references and (watch_ or any(not task.references for task in plan.tasks)):

@@ -7,6 +7,8 @@ __all__ = ['MATCHING', 'Correspondence', 'correspond', 'network_input', 'full_si
            'reduced', 'model_files']
 
 # %% ../nbs/1_colour/08_colorizer.ipynb #a69403b4
+from collections.abc import Iterable, Iterator
+from itertools import repeat
 from pathlib import Path
 from typing import NamedTuple
 import numpy as np
@@ -158,15 +160,25 @@ def _lab(photo: Image.Image) -> Tensor:
 # %% ../nbs/1_colour/08_colorizer.ipynb #476308eb
 @patch
 def __call__(self: Colorizer,
-    target, # the picture to colour: path, PIL image or array; if it has colours they are ignored
-    reference=None # the picture to take colours from: path, PIL image or array; None colours without one
-) -> Image.Image: # RGB, of the target's size and with its lightness (|dL| <= 0.7 after rounding to 8 bits)
+    target, # the picture to colour: path, bytes, PIL image or array; if it has colours they are ignored
+    reference=None, # the picture to take colours from, likewise; None colours without one, a list blends several
+    strength: float = 1., # factor of the colours' chroma: 0 grey, 1 as predicted
+    kind: type = Image.Image # of the result: `Image.Image`, `np.ndarray` or `bytes` (of a PNG file)
+): # RGB, of the target's size and with its lightness (|dL| <= 0.7 after rounding to 8 bits)
     "Colour a picture."
-    photo = load_image(target)
-    small = _lab(reduced(photo, self.size))
-    other = None if reference is None else _lab(reduced(load_image(reference), self.size))
-    hint = None if other is None else self.hint(small[:, :1], other)
-    return join_full_size(photo, self.predict(small[:, :1], hint)[0])
+    from colorize_nb.control import open_picture, paint, to_kind
+    references = reference if isinstance(reference, (list, tuple)) else [] if reference is None else [reference]
+    return to_kind(paint(self, open_picture(target), [open_picture(one) for one in references], strength), kind)
+
+@patch
+def many(self: Colorizer,
+    targets: Iterable, # pictures to colour
+    references=None, # one picture for all of them, or a list with one for each
+    **options # further options of a call: strength, kind
+) -> Iterator: # results, one at a time, so that memory holds one
+    "Colour pictures one after another."
+    each = references if isinstance(references, (list, tuple)) else repeat(references)
+    for target, reference in zip(targets, each): yield self(target, reference, **options)
 
 # %% ../nbs/1_colour/08_colorizer.ipynb #3f061a18
 def model_files(
