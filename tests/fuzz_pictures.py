@@ -27,8 +27,22 @@ def seeds():
         files.append((kind, file.getvalue()))
     return files
 
+def mutated(data, seed):
+    "Flip, overwrite, cut out, double and cut off random parts of a file; the head is hit as often as the rest."
+    rng, bad = np.random.default_rng(seed), bytearray(data)
+    for _ in range(rng.integers(1, 9)):
+        at = int(rng.integers(min(len(bad), 64 if rng.random() < .5 else len(bad)) or 1))
+        n = int(rng.integers(1, 5) if rng.random() < .7 else rng.integers(1, 200))
+        match rng.integers(5):
+            case 0: bad[at:at + 1] = bytes([bad[at] ^ 1 << int(rng.integers(8))]) if bad else b""
+            case 1: bad[at:at + n] = rng.bytes(n)
+            case 2: bad[at:at + n] = bytes([int(rng.choice([0, 127, 128, 255]))]) * n
+            case 3: bad[at:at] = bad[at:at + n]
+            case _: del bad[at:at + n if rng.random() < .7 else None]
+    return bytes(bad)
+
 def main(count, first=0):
-    from colorize_nb.pictures import PictureError, mutated, open_picture
+    from colorize_nb.data.pictures import PictureError, open_picture
     files = seeds()
     for seed in range(first, first + count):
         kind, data = files[seed % len(files)]
@@ -41,8 +55,8 @@ def main(count, first=0):
 
 def fuzz(seconds):
     import atheris
-    with atheris.instrument_imports(include=["PIL", "colorize_nb.pictures"]):
-        from colorize_nb.pictures import PictureError, open_picture
+    with atheris.instrument_imports(include=["PIL", "colorize_nb.data.pictures"]):
+        from colorize_nb.data.pictures import PictureError, open_picture
     def one(data):
         try: open_picture(data, max_pixels=1_000_000)
         except PictureError as e:

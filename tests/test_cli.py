@@ -3,7 +3,7 @@ import shutil, subprocess
 import numpy as np, pytest
 from PIL import Image
 from conftest import COMMAND, cli
-from colorize_nb.data import draw_flower
+from colorize_nb.data.garden import draw_flower
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory):
@@ -64,7 +64,7 @@ def test_one_class_cannot_be_classified(pictures, tmp_path):
     assert done.returncode == 2 and "two classes" in done.stderr and done.stderr.count("\n") == 1
 
 def test_weights_of_another_width(model, tmp_path):
-    from colorize_nb.features import save_tensors
+    from colorize_nb.core.store import save_tensors
     from colorize_nb.unet import UNet
     shutil.copytree(model, tmp_path / "model")
     save_tensors(UNet(width=4).state_dict(), tmp_path / "model" / "unet.safetensors", kind="unet", width=16, in_channels=13, out_channels=2)
@@ -91,6 +91,6 @@ def test_full_disk(small_disk, model, tmp_path):
     assert "Traceback" not in done.stderr and not list(small_disk.rglob("*.tmp"))
 
 def test_help_of_every_command_shows_an_example():
-    for words in (["data"], ["similarity"], ["train"], ["colorize"], ["demo"], ["finetune"], ["evaluate"], ["ablate"], ["figures"], ["app"], ["bench", "patchmatch"], ["bench", "train"]):
+    for words in (["data"], ["similarity"], ["train"], ["colorize"], ["demo"], ["finetune"], ["evaluate"], ["ablate"], ["figures"], ["app"], ["bench", "patchmatch"], ["bench", "colorize"], ["bench", "fullsize"], ["bench", "train"]):
         done = cli(*words, "--help")
         assert done.returncode == 0 and f"Example: colorize-nb {' '.join(words)}" in done.stdout, done.stdout + done.stderr

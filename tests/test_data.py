@@ -7,11 +7,17 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-import colorize_nb.data as data
+from colorize_nb.data import duplicates
+from colorize_nb.data import garden
+from colorize_nb.data import photos as photo_sets
 from colorize_nb.color import rgb_to_lab, to_tensor
-from colorize_nb.data import (DRAWN_KINDS, FLOWERS, N_COLOURINGS, PhotoSet, apply_affine, augment_affine, download, draw_flower, draw_split,
-                              drawn_petal_mask, find_photos, join_groups, lab_statistics, load_image, prepare, recorded_split, similar_pairs,
-                              split_table, tensorflow_source, unpack, valid_counts)
+from colorize_nb.data.augment import apply_affine, augment_affine
+from colorize_nb.data.duplicates import join_groups, similar_pairs
+from colorize_nb.data.garden import DRAWN_KINDS, N_COLOURINGS, draw_flower, drawn_petal_mask
+from colorize_nb.data.photos import FLOWERS, PhotoSet, draw_split, find_photos, lab_statistics, prepare
+from colorize_nb.data.photos import recorded_split, split_table, valid_counts
+from colorize_nb.data.pictures import load_image, open_picture
+from colorize_nb.data.sources import download, tensorflow_source, unpack
 
 ROOT = Path(__file__).parents[1]
 FLOWERS_DIR = ROOT.parent / 'shared' / 'flowers'
@@ -51,7 +57,7 @@ def listing(folder): return {p.relative_to(folder).as_posix(): (p.stat().st_size
 @pytest.mark.parametrize('kind', DRAWN_KINDS)
 def test_colourings_share_their_lightness(kind):
     for seed in range(4):
-        truth = data._lab(data._scene(kind, seed, 80), kind, 0)[0]
+        truth = garden._lab(garden._scene(kind, seed, 80), kind, 0)[0]
         petals = torch.from_numpy(drawn_petal_mask(kind, seed, 80))
         assert petals.float().mean() > 0.04
         means = []
@@ -134,8 +140,8 @@ def test_transparency_animation_and_palette(photo, tmp_path):
     assert load_image(save(clear, tmp_path / 'c.png')).getpixel((0, 0)) == (255, 255, 255)
     moving = tmp_path / 'm.gif'
     Image.new('RGB', (8, 8), 'red').save(moving, save_all=True, append_images=[Image.new('RGB', (8, 8), 'blue')])
-    image, notes = data._read(moving)
-    assert image.getpixel((0, 0)) == (255, 0, 0) and 'first of 2 frames' in notes
+    first = open_picture(moving)
+    assert first.image.getpixel((0, 0)) == (255, 0, 0) and 'first of 2 frames' in first.notes
     indexed = photo.quantize(8)
     assert load_image(save(indexed, tmp_path / 't.png', transparency=0)).mode == 'RGB'
 
@@ -163,8 +169,8 @@ def test_size_limits(tmp_path):
     wide = save(Image.new('L', (16000, 9000)), tmp_path / 'wide.jpg', quality=20)
     with pytest.raises(ValueError, match='128 million') as e: load_image(wide)
     one_line(e)
-    small, notes = data._read(wide, fit=64)
-    assert max(small.size) <= 2000 and 'at a fraction' in notes[0]
+    small = open_picture(wide, fit=64)
+    assert max(small.image.size) <= 2000 and 'at a fraction' in small.notes[0]
     bomb = save(Image.new('1', (20000, 20000)), tmp_path / 'bomb.png')
     with pytest.raises(ValueError, match='128 million') as e: load_image(bomb)
     one_line(e)
@@ -188,7 +194,7 @@ def test_copies_are_found_and_strangers_are_not():
         buffer = io.BytesIO()
         x.save(buffer, 'JPEG', quality=30)
         changed.append((i, Image.open(buffer)))
-    looks = np.stack([data._look(p) for p in album + [p for _, p in changed]])
+    looks = np.stack([duplicates._look(p) for p in album + [p for _, p in changed]])
     groups = join_groups(len(looks), [p[:2] for p in similar_pairs(looks)])
     assert np.mean([groups[n + j] == groups[i] for j, (i, _) in enumerate(changed)]) == 1
     assert np.mean(groups[:n] == np.arange(n)) > 0.95
@@ -211,7 +217,7 @@ def test_split_keeps_groups_and_counts():
 
 
 def test_split_is_the_same_in_both_unicode_forms():
-    assert data._order('rose/é.jpg') == data._order('rose/é.jpg')
+    assert photo_sets._order('rose/é.jpg') == photo_sets._order('rose/é.jpg')
 
 
 def test_recorded_split_follows_the_rule():
@@ -234,7 +240,7 @@ def test_duplicates_of_the_flower_photos():
     images = [load_image(FLOWERS_DIR / r['file']) for r in some]
     expected = Counter(r['group'] for r in some if r['group'])
     for change in (lambda x: x, lambda x: x.resize((x.width * 2 // 3, x.height * 2 // 3))):
-        looks = np.stack([data._look(change(x)) for x in images])
+        looks = np.stack([duplicates._look(change(x)) for x in images])
         groups = join_groups(len(some), [p[:2] for p in similar_pairs(looks)])
         found = {frozenset(np.flatnonzero(groups == g).tolist()) for g in set(groups.tolist())}
         same = [frozenset(i for i, r in enumerate(some) if r['group'] == g) for g in expected]
@@ -245,7 +251,7 @@ def test_duplicates_of_the_flower_photos():
 @needs_photos
 @pytest.mark.skipif(not os.environ.get('SOAK'), reason='SOAK=1 prepares all 4317 photos')
 def test_all_flower_photos(tmp_path, monkeypatch):
-    monkeypatch.setattr(data, 'recorded_split', dict)
+    monkeypatch.setattr(photo_sets, 'recorded_split', dict)
     photos = prepare(FLOWERS_DIR, tmp_path / 'out', quiet=True)
     assert [row[2] for row in split_table(photos)] == [81, 94, 74, 69, 95, 413]
     record = {r['file']: r['split'] == 'valid' for r in DictReader((ROOT / 'data' / 'flowers_split.csv').open())}
@@ -270,19 +276,19 @@ def test_prepare_changes_nothing_in_the_source_and_does_nothing_twice(source, tm
 
 
 def test_prepare_continues_after_an_interruption(source, tmp_path, monkeypatch):
-    monkeypatch.setattr(data, '_CHUNK', 4)
+    monkeypatch.setattr(photo_sets, '_CHUNK', 4)
     whole = prepare(source, tmp_path / 'whole', size=32, quiet=True)
-    real, done = data._prepare_one, []
+    real, done = photo_sets._prepare_one, []
     def interrupted(path, file, size):
         if len(done) >= 18: raise KeyboardInterrupt
         done.append(file)
         return real(path, file, size)
-    monkeypatch.setattr(data, '_prepare_one', interrupted)
+    monkeypatch.setattr(photo_sets, '_prepare_one', interrupted)
     with pytest.raises(KeyboardInterrupt): prepare(source, tmp_path / 'out', size=32, quiet=True)
     assert not (tmp_path / 'out' / 'data.json').exists() and not list((tmp_path / 'out').rglob('*.tmp'))
     with pytest.raises(FileNotFoundError, match='not a prepared folder'): PhotoSet.open(tmp_path / 'out')
     again = []
-    monkeypatch.setattr(data, '_prepare_one', lambda path, file, size: again.append(file) or real(path, file, size))
+    monkeypatch.setattr(photo_sets, '_prepare_one', lambda path, file, size: again.append(file) or real(path, file, size))
     photos = prepare(source, tmp_path / 'out', size=32, quiet=True)
     assert 12 <= len(again) < 18
     for name in ('split.csv', 'report.csv', 'images.npy'): assert (tmp_path / 'out' / name).read_bytes() == (tmp_path / 'whole' / name).read_bytes()
@@ -310,11 +316,11 @@ def test_too_little_space_is_said_at_once(source, tmp_path, monkeypatch):
 
 
 def test_a_source_that_goes_away_is_no_removal(source, tmp_path, monkeypatch):
-    real = data._prepare_one
+    real = photo_sets._prepare_one
     def gone(path, file, size):
         if file == 'tulip/03.png': path.unlink()
         return real(path, file, size)
-    monkeypatch.setattr(data, '_prepare_one', gone)
+    monkeypatch.setattr(photo_sets, '_prepare_one', gone)
     with pytest.raises(FileNotFoundError, match='03.png') as e: prepare(source, tmp_path / 'out', size=32, quiet=True)
     one_line(e)
     assert not (tmp_path / 'out' / 'data.json').exists()

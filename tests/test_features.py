@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 from torchvision.models import ResNet34_Weights, resnet34
-from colorize_nb.data import prepare, draw_flower
+from colorize_nb.data.garden import draw_flower
+from colorize_nb.data.photos import prepare
 from colorize_nb.features import load_base, load_net, similarity_net
 from conftest import cli
 

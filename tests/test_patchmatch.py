@@ -3,8 +3,11 @@ import os, subprocess, sys, threading
 import numpy as np
 import pytest, torch
 from hypothesis import given, settings, strategies as st
-from colorize_nb.patchmatch import METHODS, Field, compose, lift, match, match_both, match_pyramid, mix, score, spread, unfold_patches, warp
-from colorize_nb.patchmatch.exact import _group_torch, exact_both
+from colorize_nb.core.chance import mix
+from colorize_nb.match.field import Field, compose, lift, score, unfold_patches, warp
+from colorize_nb.match.pyramid import METHODS, match, match_both, match_pyramid
+from colorize_nb.match.workers import spread
+from colorize_nb.match.exact import _group_torch, exact_both
 
 FAST = ("patchmatch", "exact")
 sides = st.integers(1, 20)
@@ -186,7 +189,7 @@ def test_warp_and_compose_with_unequal_sizes():
 def test_hash_is_the_same_everywhere():
     numbers = torch.arange(1000) * 0x9E3779B1
     assert mix(numbers).tolist() == [mix(int(n)) for n in numbers]
-    from colorize_nb.patchmatch.cpu import _mix
+    from colorize_nb.match.cpu import _mix
     assert mix(numbers).tolist() == [_mix(int(n)) for n in numbers]
     assert len(set(mix(torch.arange(100_000)).tolist())) == 100_000
     assert abs((mix(torch.arange(100_000)).double() / 2**32).mean() - 0.5) < 0.005
@@ -219,7 +222,8 @@ def test_beside_data_loader_workers():
         assert torch.equal(match(t, r, "patchmatch").index, before)
 
 def test_gpu_pass_has_a_specification_that_nears_exact():
-    from colorize_nb.patchmatch.cuda import JUMPS, Field, _keys, exchange, pass_spec
+    from colorize_nb.match.cuda import JUMPS, _keys, exchange, pass_spec
+    from colorize_nb.match.field import Field
     t, r = (torch.nn.functional.interpolate(noise(i, 1, 8, 6, 6), (24, 20), mode="bicubic") for i in range(2))
     a, b = unfold_patches(t), unfold_patches(r)
     every = a @ b.transpose(1, 2)
@@ -236,8 +240,8 @@ def test_gpu_pass_has_a_specification_that_nears_exact():
 IN_SIMULATOR = r"""
 import sys, warnings; sys.setswitchinterval(1e-6); warnings.simplefilter('ignore')
 import torch
-from colorize_nb.patchmatch import Field, score, unfold_patches
-from colorize_nb.patchmatch import cuda as gpu
+from colorize_nb.match.field import Field, score, unfold_patches
+from colorize_nb.match import cuda as gpu
 assert gpu.SIMULATED
 torch.manual_seed(0)
 size, size2, radii = (12, 12), (10, 12), (4, 1)
@@ -266,7 +270,7 @@ def test_gpu_kernel_in_the_simulator():
 def test_gpu_kernel_builds_without_spills(capability, half):
     pytest.importorskip("numba_cuda", reason="numba-cuda is not installed: pip install 'colorize_nb[cuda13]'")
     pytest.importorskip("cuda.bindings.nvjitlink", reason="nvJitLink is not installed: pip install 'colorize_nb[cuda13]'")
-    from colorize_nb.patchmatch.cuda import kernel_resources
+    from colorize_nb.match.cuda import kernel_resources
     built = kernel_resources(capability, half)
     assert f".target sm_{capability[0]}{capability[1]}" in built["ptx"] and "shfl.sync" in built["ptx"]
     assert built["spill_stores"] == built["spill_loads"] == 0 and built["registers"] <= 168

@@ -3,8 +3,8 @@ import io, os, stat, subprocess, sys
 from pathlib import Path
 import numpy as np, pytest
 from PIL import Image, ImageCms
-from colorize_nb.data import draw_flower
-from colorize_nb.pictures import PictureError, encode_picture, load_image, open_picture, save_picture
+from colorize_nb.data.garden import draw_flower
+from colorize_nb.data.pictures import PictureError, encode_picture, load_image, open_picture, save_picture
 
 @pytest.fixture(scope="module")
 def rose(): return Image.fromarray(draw_flower("rose", 4, size=96))
@@ -69,7 +69,7 @@ def test_special_files_do_not_hang(tmp_path):
     with pytest.raises((PictureError, OSError)): load_image("x" * 5000)
 
 def test_from_a_pipe(rose):
-    code = "import sys; from colorize_nb.pictures import *; save_picture(load_image(sys.stdin.buffer), sys.stdout.buffer, 'bmp')"
+    code = "import sys; from colorize_nb.data.pictures import *; save_picture(load_image(sys.stdin.buffer), sys.stdout.buffer, 'bmp')"
     done = subprocess.run([sys.executable, "-c", code], input=content(rose, "PNG"), capture_output=True)
     assert np.array_equal(np.asarray(load_image(done.stdout)), np.asarray(rose)), done.stderr
 
@@ -79,7 +79,7 @@ def test_bombs_cost_no_memory(tmp_path):
     code = f"""
 import resource
 from PIL import Image
-from colorize_nb.pictures import *
+from colorize_nb.data.pictures import *
 load_image(encode_picture(Image.new('RGB', (9, 9)), 'png')); before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for name in ('bomb.png', 'bomb.tif'):
     try: load_image({str(tmp_path)!r} + '/' + name)

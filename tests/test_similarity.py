@@ -4,10 +4,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from colorize_nb import search as searching
 from colorize_nb import similarity
-from colorize_nb.data import PhotoSet
-from colorize_nb.features import load_net, read_metadata
-from colorize_nb.similarity import VARIANTS, draw_trial, finetune, next_job, read_trials, run_trial, search, similarity_learner
+from colorize_nb.core.store import append_lines
+from colorize_nb.data.photos import PhotoSet
+from colorize_nb.core.store import read_metadata
+from colorize_nb.features import load_net
+from colorize_nb.search import draw_trial, finetune, next_job, read_trials, search
+from colorize_nb.similarity import VARIANTS, run_trial, similarity_learner
 
 TINY = dict(space='L', base='untrained', trials=2, keep=1, more_epochs=1, variants=('head+bn',), batch_size=8, size=32, progress=False)
 
@@ -68,7 +72,7 @@ def test_generator_of_the_caller_is_left_alone(flowers):
     assert torch.equal(torch.rand(3), expected)
 
 def test_draws_cover_the_ranges():
-    for variant, spans in similarity.RATES.items():
+    for variant, spans in searching.RATES.items():
         drawn = [draw_trial(i, seed=1, variants=(variant,)) for i in range(500)]
         for name, (lo, hi) in spans.items():
             place = [np.log(d[name] / lo) / np.log(hi / lo) for d in drawn]
@@ -102,8 +106,8 @@ def test_plan_ends_and_continues_the_best(seed):
 
 SCRIPT = """
 import json, sys
-from colorize_nb.data import PhotoSet
-from colorize_nb.similarity import search
+from colorize_nb.data.photos import PhotoSet
+from colorize_nb.search import search
 search(PhotoSet.drawn(n=25, size=64, seed=0), out=sys.argv[1], **json.loads(sys.argv[2]))
 """
 
@@ -141,11 +145,11 @@ def test_other_photos_are_refused(undisturbed):
 
 def test_full_disk_leaves_the_record_whole(tmp_path, monkeypatch):
     log = tmp_path / 'trials.jsonl'
-    similarity._append(log, {'trial': 0})
+    append_lines(log, {'trial': 0})
     def full(fd): raise OSError(errno.ENOSPC, 'No space left on device')
     with monkeypatch.context() as m:
-        m.setattr(similarity.os, 'fsync', full)
-        with pytest.raises(OSError): similarity._append(log, {'trial': 1})
+        m.setattr(os, 'fsync', full)
+        with pytest.raises(OSError): append_lines(log, {'trial': 1})
     assert log.read_text() == '{"trial": 0}\n'
 
 def test_requests_that_cannot_be_met(flowers, tmp_path):
@@ -170,4 +174,4 @@ def test_single_run_and_its_silence(flowers, tmp_path, capfd):
 
 def test_record_can_say_not_a_number():
     assert similarity._rounded(float('nan')) is None and similarity._rounded(float('inf')) is None
-    assert similarity._rank({'trial': 0, 'curve': [{'accuracy': None, 'valid_loss': None}]}) > similarity._rank({'trial': 1, 'curve': [{'accuracy': 0.1, 'valid_loss': 3.}]})
+    assert searching._rank({'trial': 0, 'curve': [{'accuracy': None, 'valid_loss': None}]}) > searching._rank({'trial': 1, 'curve': [{'accuracy': 0.1, 'valid_loss': 3.}]})

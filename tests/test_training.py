@@ -2,9 +2,11 @@
 import json, os, random, signal, subprocess, time
 import pytest, torch
 from conftest import COMMAND, cli
-from colorize_nb.data import PhotoSet
+from colorize_nb.data.photos import PhotoSet
 from colorize_nb.features import similarity_net
-from colorize_nb.training import PairCache, PairLoader, Run, draw_pairs, make_config, train
+from colorize_nb.train.loop import train
+from colorize_nb.train.pairs import PairCache, PairLoader, draw_pairs, make_config
+from colorize_nb.train.runs import Run
 from colorize_nb.unet import load_unet
 
 TINY = ("train", "--preset", "tiny", "--epochs", "5", "--hue-rotation", "0.5", "--copies", "0.5", "--residual", "--out")
@@ -154,7 +156,7 @@ def test_without_perceptual_loss_every_step_is_chrominance(garden, tmp_path):
 
 def test_finetune_takes_a_flat_folder_and_its_model_colours(tmp_path):
     from PIL import Image
-    from colorize_nb.data import draw_flower
+    from colorize_nb.data.garden import draw_flower
     (tmp_path / "album").mkdir()
     for i in range(24): Image.fromarray(draw_flower(("daisy", "rose", "tulip")[i % 3], seed=i, colouring=i % 3, size=96)).save(tmp_path / "album" / f"{i}.png")
     (tmp_path / "album" / "notes.txt").write_text("not a photo")
