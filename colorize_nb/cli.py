@@ -392,7 +392,7 @@ def bench_train_command(
 @bench.command(name='colorize')
 def bench_colorize_command(
     baseline: Annotated[Optional[Path], typer.Option(help='another copy of the source, measured in turns')] = None,
-    sizes: Annotated[str, typer.Option(help='which sizes, with commas: 256 px, 2 MP, 12 MP, 50 MP')] = '256 px,2 MP,12 MP,50 MP',
+    sizes: Annotated[str, typer.Option(help='which sizes, with commas')] = '256 px,2 MP,12 MP,50 MP',
     suffixes: Annotated[str, typer.Option(help='formats of the results, with commas')] = '.jpg,.png',
     folder: Annotated[int, typer.Option(min=0, help='photos in the folder; 0: none')] = 24,
     repeats: Annotated[int, typer.Option(min=1, help='runs of each; the fastest counts')] = 3,
@@ -404,9 +404,9 @@ def bench_colorize_command(
     """
     from colorize_nb.bench.colouring import SIZES, bench_colouring, colouring_table
     from colorize_nb.core.store import write_json
-    if unknown := set(sizes.split(',')) - set(SIZES): raise ValueError(f"--sizes: {', '.join(sorted(unknown))}: choose from {', '.join(SIZES)}")
-    chosen = {size: SIZES[size] for size in sizes.split(',')}
-    result = bench_colouring(chosen, baseline, repeats, tuple(suffixes.split(',')), folder)
+    wanted = sizes.split(',')
+    if set(wanted) - set(SIZES): raise ValueError(f"--sizes: {sizes}: choose from {', '.join(SIZES)}")
+    result = bench_colouring({size: SIZES[size] for size in wanted}, baseline, repeats, tuple(suffixes.split(',')), folder)
     print(colouring_table(result))
     if json_: write_json(json_, result)
 
@@ -424,8 +424,12 @@ def bench_fullsize_command(
     from colorize_nb.bench.colouring import bench_enlarging, bench_joining
     from colorize_nb.bench.matching import describe_machine
     from colorize_nb.core.store import write_json
-    result = dict(machine=describe_machine(), joining=bench_joining(), enlarging=[bench_enlarging(photos, by, limit) for by in factor])
-    for row in result['joining']: print(f"{row['way']:32} {row['seconds']:6.2f} s {row['cpu_seconds']:6.2f} CPU s {row['moved']:9.3%} of L moved")
+    result = dict(machine=describe_machine(), joining=bench_joining(),
+                  enlarging=[bench_enlarging(photos, by, limit) for by in factor])
+    for row in result['joining']:
+        print(f"{row['way']:28} {row['seconds']:6.2f} s {row['cpu_seconds']:6.2f} CPU s {row['moved']:9.3%} of L moved")
     for part in result['enlarging']:
-        for name, row in part['rows'].items(): print(f"{part['factor']} x {name:24} {row['edges']:6.1%} at edges, {row['everywhere']:6.1%} everywhere")
+        for name, row in part['rows'].items():
+            print(f"{part['factor']} x {name:24} {row['edges']:6.1%} at edges, {row['everywhere']:6.1%} everywhere, "
+                  f"{row['worse_edges']} of {part['photos']} photos worse at edges")
     if json_: write_json(json_, result)
