@@ -60,8 +60,8 @@ def _best(runs: list[dict]) -> dict:
     return {key: min(run[key] for run in runs) for key in ('seconds', 'cpu_seconds', 'peak_mb')}
 
 def _in_turns(sources: dict[str, Path], repeats: int, job) -> dict:
-    "Each source's best of `repeats` runs of `job(source)`; one more run before them fills the caches."
-    for source in sources.values(): job(source)
+    "Each source's best of `repeats` runs of `job(source)`; if several, one before them fills the caches."
+    for source in sources.values() if repeats > 1 else (): job(source)
     runs = [{name: job(source) for name, source in sources.items()} for _ in range(repeats)]
     return {name: _best([run[name] for run in runs]) for name in sources}
 

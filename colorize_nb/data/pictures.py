@@ -37,7 +37,7 @@ class PictureError(ValueError):
 
 # %% ../../nbs/2_data/01_pictures.ipynb #9cd17610
 MAX_PIXELS = 128_000_000
-warnings.filterwarnings('ignore', category=Image.DecompressionBombWarning)
+warnings.filterwarnings('ignore', module=r'PIL\.') # we refuse or accept; what Pillow thinks of a file is for us alone
 
 def _check_pixels(size: tuple[int, int], limit: int) -> None:
     "Refuse pictures with more pixels than allowed, and those without any."
