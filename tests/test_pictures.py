@@ -110,3 +110,10 @@ def test_a_read_only_folder(rose, tmp_path):
     tmp_path.chmod(stat.S_IRUSR | stat.S_IXUSR)
     with pytest.raises(OSError): save_picture(rose, tmp_path / "x.png")
     tmp_path.chmod(stat.S_IRWXU)
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+def test_a_profile_counts_once(mode, rose):
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    swapped = profile.replace(b"rXYZ", b"!!!!").replace(b"gXYZ", b"rXYZ").replace(b"!!!!", b"gXYZ")
+    once = load_image(content(rose.convert(mode), "TIFF", icc_profile=swapped))
+    assert np.array_equal(np.asarray(load_image(once)), np.asarray(once))

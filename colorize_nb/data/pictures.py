@@ -167,6 +167,7 @@ def _decode(file: BinaryIO, limit: int, fit: int | None) -> Picture:
         im.load()
         picture = _finish(im)
     picture.format, picture.notes = im.format, notes + picture.notes
+    picture.image.info.clear() # what the profile said has been done
     return picture
 
 def _count(im: Image.Image) -> str:
