@@ -7,7 +7,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 help:
 	@echo "make demo       install, then colour drawn flowers and write out/demo.png"
-	@echo "make test       install with the dev tools, prove clean and export, run every test"
+	@echo "make test       install with the dev tools, prove style, clean and export, run every test"
 	@echo "make lab        open the course in JupyterLab"
 	@echo "make notebooks  run every notebook, nothing else"
 	@echo "make soak       the long versions of the tests (kill and resume twenty times)"
@@ -32,6 +32,7 @@ demo: .venv/.installed
 	$(BIN)/colorize-nb demo --out out
 
 test: .venv/.installed-dev
+	$(BIN)/python tests/check_style.py
 	$(BIN)/python tests/check_export.py
 	$(BIN)/python -m pytest tests
 

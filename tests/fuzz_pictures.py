@@ -10,17 +10,17 @@ def seeds():
     "Small good files of every format, several kinds of each."
     rng = np.random.default_rng(0)
     colour = Image.fromarray((np.linspace(0, 200, 40 * 30 * 3).reshape(30, 40, 3) + rng.integers(0, 50, (30, 40, 3))).astype(np.uint8))
-    deep = Image.fromarray(np.asarray(colour.convert("L")).astype(np.uint16) * 257)
+    deep = Image.fromarray(np.asarray(colour.convert('L')).astype(np.uint16) * 257)
     exif = Image.Exif()
-    exif[0x0112], exif[315] = 6, "somebody"
+    exif[0x0112], exif[315] = 6, 'somebody'
     from PIL import ImageCms
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    plans = [(colour, "JPEG", dict(exif=exif, icc_profile=profile)), (colour, "JPEG", dict(progressive=True, quality=90)), (colour.convert("CMYK"), "JPEG", {}), (colour.convert("L"), "JPEG", {}),
-             (colour, "PNG", dict(exif=exif, icc_profile=profile)), (colour.convert("RGBA"), "PNG", {}), (colour.quantize(16), "PNG", dict(transparency=3)), (deep, "PNG", {}), (colour.convert("1"), "PNG", {}),
-             (colour, "TIFF", {}), (colour, "TIFF", dict(compression="tiff_lzw")), (colour, "TIFF", dict(compression="tiff_adobe_deflate", exif=exif)), (colour, "TIFF", dict(compression="jpeg")),
-             (deep, "TIFF", {}), (colour.convert("1"), "TIFF", dict(compression="group4")), (colour, "TIFF", dict(save_all=True, append_images=[colour])), (colour, "WEBP", {}), (colour, "WEBP", dict(lossless=True, exif=exif)),
-             (colour.convert("RGBA"), "WEBP", dict(save_all=True, append_images=[colour.convert("RGBA").transpose(0)])), (colour.quantize(64), "GIF", {}), (colour.quantize(64), "GIF", dict(save_all=True, append_images=[colour.transpose(0).quantize(64)])),
-             (colour, "BMP", {}), (colour.quantize(8), "BMP", {}), (colour.convert("1"), "BMP", {})]
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes()
+    plans = [(colour, 'JPEG', dict(exif=exif, icc_profile=profile)), (colour, 'JPEG', dict(progressive=True, quality=90)), (colour.convert('CMYK'), 'JPEG', {}), (colour.convert('L'), 'JPEG', {}),
+             (colour, 'PNG', dict(exif=exif, icc_profile=profile)), (colour.convert('RGBA'), 'PNG', {}), (colour.quantize(16), 'PNG', dict(transparency=3)), (deep, 'PNG', {}), (colour.convert('1'), 'PNG', {}),
+             (colour, 'TIFF', {}), (colour, 'TIFF', dict(compression='tiff_lzw')), (colour, 'TIFF', dict(compression='tiff_adobe_deflate', exif=exif)), (colour, 'TIFF', dict(compression='jpeg')),
+             (deep, 'TIFF', {}), (colour.convert('1'), 'TIFF', dict(compression='group4')), (colour, 'TIFF', dict(save_all=True, append_images=[colour])), (colour, 'WEBP', {}), (colour, 'WEBP', dict(lossless=True, exif=exif)),
+             (colour.convert('RGBA'), 'WEBP', dict(save_all=True, append_images=[colour.convert('RGBA').transpose(0)])), (colour.quantize(64), 'GIF', {}), (colour.quantize(64), 'GIF', dict(save_all=True, append_images=[colour.transpose(0).quantize(64)])),
+             (colour, 'BMP', {}), (colour.quantize(8), 'BMP', {}), (colour.convert('1'), 'BMP', {})]
     files = []
     for image, kind, options in plans:
         image.save(file := io.BytesIO(), kind, **options)
@@ -34,7 +34,7 @@ def mutated(data, seed):
         at = int(rng.integers(min(len(bad), 64 if rng.random() < .5 else len(bad)) or 1))
         n = int(rng.integers(1, 5) if rng.random() < .7 else rng.integers(1, 200))
         match rng.integers(5):
-            case 0: bad[at:at + 1] = bytes([bad[at] ^ 1 << int(rng.integers(8))]) if bad else b""
+            case 0: bad[at:at + 1] = bytes([bad[at] ^ 1 << int(rng.integers(8))]) if bad else b''
             case 1: bad[at:at + n] = rng.bytes(n)
             case 2: bad[at:at + n] = bytes([int(rng.choice([0, 127, 128, 255]))]) * n
             case 3: bad[at:at] = bad[at:at + n]
@@ -47,27 +47,27 @@ def main(count, first=0):
     for seed in range(first, first + count):
         kind, data = files[seed % len(files)]
         bad = mutated(data, seed)
-        print(json.dumps({"start": seed}), flush=True)
+        print(json.dumps({'start': seed}), flush=True)
         start, said = time.perf_counter(), None
         try: open_picture(bad)
         except PictureError as e: said = str(e)
-        print(json.dumps({"seed": seed, "kind": kind, "said": said, "seconds": time.perf_counter() - start}), flush=True)
+        print(json.dumps({'seed': seed, 'kind': kind, 'said': said, 'seconds': time.perf_counter() - start}), flush=True)
 
 def fuzz(seconds):
     import atheris
-    with atheris.instrument_imports(include=["PIL", "colorize_nb.data.pictures"]):
+    with atheris.instrument_imports(include=['PIL', 'colorize_nb.data.pictures']):
         from colorize_nb.data.pictures import PictureError, open_picture
     def one(data):
         try: open_picture(data, max_pixels=1_000_000)
         except PictureError as e:
-            if "\n" in str(e): raise RuntimeError("more than one line") from e
+            if '\n' in str(e): raise RuntimeError('more than one line') from e
     import tempfile
     from pathlib import Path
     with tempfile.TemporaryDirectory() as corpus:
         for i, (_, data) in enumerate(seeds()): (Path(corpus) / str(i)).write_bytes(data)
-        atheris.Setup([sys.argv[0], corpus, f"-max_total_time={seconds}", "-timeout=10", "-rss_limit_mb=4096", "-print_final_stats=1", "-verbosity=1", "-artifact_prefix=out/"], one)
+        atheris.Setup([sys.argv[0], corpus, f'-max_total_time={seconds}', '-timeout=10', '-rss_limit_mb=4096', '-print_final_stats=1', '-verbosity=1', '-artifact_prefix=out/'], one)
         atheris.Fuzz()
 
-if __name__ == "__main__":
-    if sys.argv[1] == "atheris": fuzz(int(sys.argv[2]))
+if __name__ == '__main__':
+    if sys.argv[1] == 'atheris': fuzz(int(sys.argv[2]))
     else: main(*map(int, sys.argv[1:]))

@@ -16,19 +16,19 @@ def lines_of(child):
 
 def test_mutated_files(soak):
     count, opened = 2000 if soak else 200, Counter()
-    with subprocess.Popen([sys.executable, HERE / "fuzz_pictures.py", str(count)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+    with subprocess.Popen([sys.executable, HERE / 'fuzz_pictures.py', str(count)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
         lines, last, done = lines_of(child), None, 0
         try:
             while (line := lines.get(timeout=60 if last is None else 20)) is not None:
                 row = json.loads(line)
-                if "start" in row: last = row["start"]; continue
+                if 'start' in row: last = row['start']; continue
                 done += 1
-                opened[row["kind"], row["said"] is None] += 1
-                assert row["seconds"] < 10, row
-                assert row["said"] is None or ("\n" not in row["said"] and row["said"].startswith("the picture: ") and len(row["said"]) < 400), row
+                opened[row['kind'], row['said'] is None] += 1
+                assert row['seconds'] < 10, row
+                assert row['said'] is None or ('\n' not in row['said'] and row['said'].startswith('the picture: ') and len(row['said']) < 400), row
         except queue.Empty:
             child.kill()
-            raise AssertionError(f"file {last} hangs") from None
-        assert child.wait() == 0 and done == count, f"file {last} ended the process: {child.stderr.read()[-2000:]}"
+            raise AssertionError(f'file {last} hangs') from None
+        assert child.wait() == 0 and done == count, f'file {last} ended the process: {child.stderr.read()[-2000:]}'
     print(json.dumps({f"{kind} {'opened' if good else 'refused'}": n for (kind, good), n in sorted(opened.items())}))
     assert len({kind for kind, _ in opened}) == 6 and sum(n for (_, good), n in opened.items() if not good) > count / 5

@@ -43,9 +43,10 @@ def sample_photo(
     seed: int = 0 # which flower
 ) -> Image.Image: # RGB
     "A drawn flower of any size, with the grain of a photo."
+    from colorize_nb.core.chance import dice
     from colorize_nb.data.garden import draw_flower
     big = np.asarray(Image.fromarray(draw_flower('tulip', seed, size=512)).resize(size, Image.Resampling.BICUBIC))
-    grain = np.random.default_rng(seed).integers(-4, 5, size[::-1], dtype=np.int16)
+    grain = dice('grain', seed).integers(-4, 5, size[::-1], dtype=np.int16)
     return Image.fromarray((big + grain[..., None]).clip(0, 255).astype(np.uint8))
 
 # %% ../../nbs/3_fast/09_bench_colouring.ipynb #17fb0111

@@ -172,13 +172,12 @@ def _decode(file: BinaryIO, limit: int, fit: int | None) -> Picture:
 
 def _count(im: Image.Image) -> str:
     "How many frames, as far as it is worth knowing."
-    for n in range(1, 100):
-        try: im.seek(n)
-        except EOFError:
-            im.seek(0)
-            return str(n)
+    count = 0
+    try:
+        for count in range(100): im.seek(count)
+    except EOFError: pass
     im.seek(0)
-    return 'many'
+    return str(count) if count < 99 else 'many'
 
 # %% ../../nbs/2_data/01_pictures.ipynb #d6783ebd
 def _guarded(file: BinaryIO, name: str, limit: int, fit: int | None) -> Picture:
@@ -243,8 +242,7 @@ def open_picture(
     if not isinstance(source, (bytes, bytearray, memoryview)):
         kind = type(source).__name__
         raise PictureError(f'a picture is a path, bytes, a binary file, a Pillow image or an array, not {kind}')
-    if not source: raise PictureError(f'{name}: an empty file')
-    if len(source) > MAX_BYTES: raise PictureError(f'{name}: larger than 1 GiB')
+    if not 0 < len(source) <= MAX_BYTES: raise PictureError(f'{name}: empty, or larger than 1 GiB')
     return _guarded(BytesIO(source), name, max_pixels, fit)
 
 def load_image(
