@@ -406,7 +406,8 @@ def bench_colorize_command(
     from colorize_nb.core.store import write_json
     wanted = sizes.split(',')
     if set(wanted) - set(SIZES): raise ValueError(f"--sizes: {sizes}: choose from {', '.join(SIZES)}")
-    result = bench_colouring({size: SIZES[size] for size in wanted}, baseline, repeats, tuple(suffixes.split(',')), folder)
+    chosen = {size: SIZES[size] for size in wanted}
+    result = bench_colouring(chosen, baseline, repeats, tuple(suffixes.split(',')), folder)
     print(colouring_table(result))
     if json_: write_json(json_, result)
 

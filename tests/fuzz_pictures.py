@@ -1,26 +1,30 @@
 """Damaged pictures through the loader, in a process of its own.
 
-`fuzz_pictures.py N [FIRST]` opens N mutated files and prints one JSON line for each; `fuzz_pictures.py atheris SECONDS` lets
-atheris look for files that do more than be refused."""
+`fuzz_pictures.py N [FIRST]` opens N mutated files and prints one JSON line for each; `fuzz_pictures.py atheris SECONDS`
+lets atheris look for files that do more than be refused."""
 import io, json, sys, time
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageCms
 
 def seeds():
     "Small good files of every format, several kinds of each."
-    rng = np.random.default_rng(0)
-    colour = Image.fromarray((np.linspace(0, 200, 40 * 30 * 3).reshape(30, 40, 3) + rng.integers(0, 50, (30, 40, 3))).astype(np.uint8))
-    deep = Image.fromarray(np.asarray(colour.convert('L')).astype(np.uint16) * 257)
+    ramp = np.linspace(0, 200, 40 * 30 * 3).reshape(30, 40, 3)
+    rgb = Image.fromarray((ramp + np.random.default_rng(0).integers(0, 50, ramp.shape)).astype(np.uint8))
+    deep = Image.fromarray(np.asarray(rgb.convert('L')).astype(np.uint16) * 257)
+    clear, few = rgb.convert('RGBA'), rgb.quantize
     exif = Image.Exif()
     exif[0x0112], exif[315] = 6, 'somebody'
-    from PIL import ImageCms
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes()
-    plans = [(colour, 'JPEG', dict(exif=exif, icc_profile=profile)), (colour, 'JPEG', dict(progressive=True, quality=90)), (colour.convert('CMYK'), 'JPEG', {}), (colour.convert('L'), 'JPEG', {}),
-             (colour, 'PNG', dict(exif=exif, icc_profile=profile)), (colour.convert('RGBA'), 'PNG', {}), (colour.quantize(16), 'PNG', dict(transparency=3)), (deep, 'PNG', {}), (colour.convert('1'), 'PNG', {}),
-             (colour, 'TIFF', {}), (colour, 'TIFF', dict(compression='tiff_lzw')), (colour, 'TIFF', dict(compression='tiff_adobe_deflate', exif=exif)), (colour, 'TIFF', dict(compression='jpeg')),
-             (deep, 'TIFF', {}), (colour.convert('1'), 'TIFF', dict(compression='group4')), (colour, 'TIFF', dict(save_all=True, append_images=[colour])), (colour, 'WEBP', {}), (colour, 'WEBP', dict(lossless=True, exif=exif)),
-             (colour.convert('RGBA'), 'WEBP', dict(save_all=True, append_images=[colour.convert('RGBA').transpose(0)])), (colour.quantize(64), 'GIF', {}), (colour.quantize(64), 'GIF', dict(save_all=True, append_images=[colour.transpose(0).quantize(64)])),
-             (colour, 'BMP', {}), (colour.quantize(8), 'BMP', {}), (colour.convert('1'), 'BMP', {})]
+    notes = dict(exif=exif, icc_profile=ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes())
+    more = lambda other: dict(save_all=True, append_images=[other])
+    plans = [(rgb, 'JPEG', notes), (rgb, 'JPEG', dict(progressive=True)), (rgb.convert('CMYK'), 'JPEG', {}),
+             (rgb.convert('L'), 'JPEG', {}), (rgb, 'PNG', notes), (clear, 'PNG', {}), (deep, 'PNG', {}),
+             (few(16), 'PNG', dict(transparency=3)), (rgb.convert('1'), 'PNG', {}), (rgb, 'TIFF', {}),
+             (rgb, 'TIFF', dict(compression='tiff_lzw')), (rgb, 'WEBP', dict(lossless=True, **notes)),
+             (rgb, 'TIFF', dict(compression='tiff_adobe_deflate', **notes)),
+             (rgb, 'TIFF', dict(compression='jpeg')), (rgb.convert('1'), 'TIFF', dict(compression='group4')),
+             (deep, 'TIFF', {}), (rgb, 'TIFF', more(rgb)), (rgb, 'WEBP', {}),
+             (clear, 'WEBP', more(clear.transpose(0))), (few(64), 'GIF', {}), (few(64), 'GIF', more(few(32))),
+             (rgb, 'BMP', {}), (few(8), 'BMP', {}), (rgb.convert('1'), 'BMP', {})]
     files = []
     for image, kind, options in plans:
         image.save(file := io.BytesIO(), kind, **options)
@@ -51,7 +55,8 @@ def main(count, first=0):
         start, said = time.perf_counter(), None
         try: open_picture(bad)
         except PictureError as e: said = str(e)
-        print(json.dumps({'seed': seed, 'kind': kind, 'said': said, 'seconds': time.perf_counter() - start}), flush=True)
+        took = time.perf_counter() - start
+        print(json.dumps({'seed': seed, 'kind': kind, 'said': said, 'seconds': took}), flush=True)
 
 def fuzz(seconds):
     import atheris
@@ -65,7 +70,8 @@ def fuzz(seconds):
     from pathlib import Path
     with tempfile.TemporaryDirectory() as corpus:
         for i, (_, data) in enumerate(seeds()): (Path(corpus) / str(i)).write_bytes(data)
-        atheris.Setup([sys.argv[0], corpus, f'-max_total_time={seconds}', '-timeout=10', '-rss_limit_mb=4096', '-print_final_stats=1', '-verbosity=1', '-artifact_prefix=out/'], one)
+        limits = [f'-max_total_time={seconds}', '-timeout=10', '-rss_limit_mb=4096']
+        atheris.Setup([sys.argv[0], corpus, *limits, '-print_final_stats=1', '-artifact_prefix=out/'], one)
         atheris.Fuzz()
 
 if __name__ == '__main__':

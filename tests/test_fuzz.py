@@ -16,16 +16,19 @@ def lines_of(child):
 
 def test_mutated_files(soak):
     count, opened = 2000 if soak else 200, Counter()
-    with subprocess.Popen([sys.executable, HERE / 'fuzz_pictures.py', str(count)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+    words = [sys.executable, HERE / 'fuzz_pictures.py', str(count)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
         lines, last, done = lines_of(child), None, 0
         try:
             while (line := lines.get(timeout=60 if last is None else 20)) is not None:
                 row = json.loads(line)
-                if 'start' in row: last = row['start']; continue
+                last = row.get('start', last)
+                if 'start' in row: continue
                 done += 1
                 opened[row['kind'], row['said'] is None] += 1
                 assert row['seconds'] < 10, row
-                assert row['said'] is None or ('\n' not in row['said'] and row['said'].startswith('the picture: ') and len(row['said']) < 400), row
+                said = row['said'] or 'the picture: opened'
+                assert '\n' not in said and said.startswith('the picture: ') and len(said) < 400, row
         except queue.Empty:
             child.kill()
             raise AssertionError(f'file {last} hangs') from None

@@ -67,7 +67,7 @@ def _in_turns(sources: dict[str, Path], repeats: int, job) -> dict:
     return {name: _best([run[name] for run in runs]) for name in sources}
 
 # %% ../../nbs/3_fast/09_bench_colouring.ipynb #9b11eb65
-_STAGES = '''
+_STAGES = """
 import json, sys, time
 t = time.perf_counter()
 from colorize_nb.colorizer import Colorizer
@@ -79,7 +79,7 @@ calls = [time.perf_counter()]
 for _ in range(3): colorizer(sys.argv[1], sys.argv[2]); calls.append(time.perf_counter())
 warm = min(b - a for a, b in zip(calls, calls[1:]))
 print(json.dumps(dict(import_=imported - t, load=loaded - imported, first=calls[0] - loaded, warm=warm)))
-'''
+"""
 
 def stages(
     source: Path, # folder that holds the package `colorize_nb`
@@ -146,11 +146,11 @@ def colouring_table(
     for size, rows in result['cold']['here'].items():
         for suffix, row in rows.items():
             other = result['cold'].get('baseline', {}).get(size, {}).get(suffix)
-            ratios = [f"{row[key] / other[key]:.2f}" if other else '' for key in ('seconds', 'cpu_seconds')]
+            ratios = [f'{row[key] / other[key]:.2f}' if other else '' for key in ('seconds', 'cpu_seconds')]
             cells = f'{size} to {suffix}', f"{row['seconds']:.2f}", f"{row['cpu_seconds']:.2f}", f"{row['peak_mb']:.0f}"
             lines.append(f"| {' | '.join([*cells, *ratios])} |")
     for name, parts in result['stages'].items():
-        lines.append(f"\n{name}: " + ', '.join(f"{key.strip('_')} {value:.2f} s" for key, value in parts.items()))
+        lines.append(f'\n{name}: ' + ', '.join(f"{key.strip('_')} {value:.2f} s" for key, value in parts.items()))
     if folder := result.get('folder'):
         lines.append(f"\nfolder of {folder['photos']} photos of 256 px: {folder['per_second']:.1f} a second")
     return '\n'.join(lines)
@@ -221,7 +221,6 @@ def bench_joining(
 ) -> list[dict]: # way, seconds, cpu_seconds, moved (share of the pixels whose L is off by more than 0.7)
     "Join a photo's L with colours of 160 pixels, in several ways."
     from importlib.util import find_spec
-    import torch
     from colorize_nb.fullsize import join_full_size
     photo = sample_photo(size).convert('L').convert('RGB')
     ab = _small_colours(sample_photo(size))

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MAX_PIXELS', 'FORMATS', 'MAX_BYTES', 'SUFFIXES', 'Picture', 'PictureError', 'open_picture', 'load_image',
-           'picture_format', 'check_place', 'encode_picture', 'save_picture']
+           'check_place', 'encode_picture', 'save_picture']
 
 # %% ../../nbs/2_data/01_pictures.ipynb #a40566a1
 import math
@@ -18,7 +18,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageChops, ImageOps
 from ..core.store import write_whole
 
 # %% ../../nbs/2_data/01_pictures.ipynb #7473cc8d
@@ -69,17 +69,14 @@ def _transform(profile: bytes, mode: str):
     source = ImageCms.ImageCmsProfile(BytesIO(profile)) if profile else ImageCms.createProfile('LAB')
     return ImageCms.buildTransform(source, ImageCms.createProfile('sRGB'), mode, 'RGB')
 
-def _same(a: Image.Image, b: Image.Image) -> bool:
-    "Are two pictures equal within one level?"
-    return bool(np.abs(np.asarray(a).astype(int) - np.asarray(b)).max() <= 1)
-
 def _srgb(im: Image.Image, profile: bytes | None, notes: list[str]) -> Image.Image:
     "An opaque 8-bit picture of mode L, RGB, CMYK or LAB in sRGB."
     if profile or im.mode == 'LAB':
         from PIL import ImageCms
         try:
             way = _transform(profile, im.mode)
-            if im.mode == 'RGB' and _same(ImageCms.applyTransform(_chart(), way), _chart()): return im
+            same = lambda: ImageChops.difference(ImageCms.applyTransform(_chart(), way), _chart())
+            if im.mode == 'RGB' and max(top for _, top in same().getextrema()) <= 1: return im
             im = ImageCms.applyTransform(im, way)
             notes.append('colour profile to sRGB')
         except (ImageCms.PyCMSError, OSError, ValueError): notes.append('unusable colour profile ignored')
@@ -207,7 +204,6 @@ def _from_path(path: Path, limit: int, fit: int | None) -> Picture:
         if not os.fstat(file.fileno()).st_size: raise PictureError(f'{path}: an empty file')
         return _guarded(file, str(path), limit, fit)
 
-# %% ../../nbs/2_data/01_pictures.ipynb #b448f9ef
 def _from_array(array: np.ndarray) -> Image.Image:
     "A numpy picture as a Pillow image; floats are taken as 0..1."
     if array.ndim == 3 and array.shape[2] == 1: array = array[..., 0]
@@ -226,7 +222,6 @@ def _from_image(im: Image.Image, limit: int) -> Picture:
     except Exception as e: raise PictureError(f'the picture cannot be decoded ({_line(e)})') from None
     return _finish(im)
 
-# %% ../../nbs/2_data/01_pictures.ipynb #fb3e51b9
 def open_picture(
     # path, content of a file, binary file, Pillow image, or array (H, W), (H, W, 3 or 4): uint8, uint16, float in 0..1
     source: str | Path | bytes | BinaryIO | Image.Image | np.ndarray,
@@ -252,16 +247,12 @@ def load_image(
     "The pixels of any picture."
     return open_picture(source, max_pixels).image
 
-# %% ../../nbs/2_data/01_pictures.ipynb #c1b9224f
+# %% ../../nbs/2_data/01_pictures.ipynb #e601a344
 SUFFIXES = {'.jpg': 'JPEG', '.jpeg': 'JPEG', '.png': 'PNG', '.tif': 'TIFF', '.tiff': 'TIFF', '.webp': 'WEBP',
             '.bmp': 'BMP'}
 
-def picture_format(
-    target: str | Path, # file to write; its suffix decides
-    format: str | None = None # 'jpg', 'png', 'tif', 'webp' or 'bmp': decides instead
-) -> str: # Pillow's name of the format
-    "In which format a picture will be written there."
-    suffix = f'.{format}' if format else Path(target).suffix
+def _kind(suffix: str, target: str | Path) -> str:
+    "Pillow's name of a format that we write."
     if suffix.lower() in SUFFIXES: return SUFFIXES[suffix.lower()]
     raise PictureError(f"{target}: cannot write this kind of file; try {', '.join(SUFFIXES)}")
 
@@ -270,7 +261,7 @@ def check_place(
     format: str | None = None # decides instead of the suffix
 ) -> str: # Pillow's name of the format
     "Can a picture be written there? Ask before hours of work."
-    kind = picture_format(target, format)
+    kind = _kind(f'.{format}' if format else Path(target).suffix, target)
     if not Path(target).parent.is_dir(): raise FileNotFoundError(f'{Path(target).parent}: no such folder')
     return kind
 
@@ -289,7 +280,7 @@ def encode_picture(
     like: Picture | None = None # the picture whose opacity, resolution and metadata are inherited
 ) -> bytes: # content of a file
     "A picture as the content of a file."
-    like, kind, file = like or Picture(image), picture_format('', format), BytesIO()
+    like, kind, file = like or Picture(image), _kind(f'.{format}', 'the picture'), BytesIO()
     if not 1 <= quality <= 100: raise PictureError(f'quality is 1 to 100, not {quality}')
     if like.alpha is not None and kind in ('PNG', 'WEBP', 'TIFF'):
         image = image.copy()
