@@ -10,10 +10,8 @@ __all__ = ['MAX_PIXELS', 'FORMATS', 'MAX_BYTES', 'SUFFIXES', 'Picture', 'Picture
 import math
 import os
 import stat
-import struct
 import warnings
 from dataclasses import dataclass, field
-from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
@@ -57,7 +55,6 @@ def _grey8(im: Image.Image) -> Image.Image:
     return Image.fromarray(255 - grey if getattr(im, 'tag_v2', {}).get(262) == 0 else grey)
 
 # %% ../../nbs/2_data/01_pictures.ipynb #79e2ef8f
-@cache
 def _chart() -> Image.Image:
     "Six levels of red by six of green by six of blue, 216 x 1 pixels."
     steps = np.linspace(0, 255, 6).round().astype(np.uint8)
@@ -75,8 +72,8 @@ def _srgb(im: Image.Image, profile: bytes | None, notes: list[str]) -> Image.Ima
         from PIL import ImageCms
         try:
             way = _transform(profile, im.mode)
-            same = lambda: ImageChops.difference(ImageCms.applyTransform(_chart(), way), _chart())
-            if im.mode == 'RGB' and max(top for _, top in same().getextrema()) <= 1: return im
+            off = lambda chart: ImageChops.difference(ImageCms.applyTransform(chart, way), chart)
+            if im.mode == 'RGB' and max(top for _, top in off(_chart()).getextrema()) <= 1: return im
             im = ImageCms.applyTransform(im, way)
             notes.append('colour profile to sRGB')
         except (ImageCms.PyCMSError, OSError, ValueError): notes.append('unusable colour profile ignored')
@@ -235,8 +232,7 @@ def open_picture(
     name = str(getattr(source, 'name', 'the picture'))
     if hasattr(source, 'read'): source = source.read(MAX_BYTES + 1)
     if not isinstance(source, (bytes, bytearray, memoryview)):
-        kind = type(source).__name__
-        raise PictureError(f'a picture is a path, bytes, a binary file, a Pillow image or an array, not {kind}')
+        raise PictureError(f'a picture is a path, bytes, file, Pillow image or array, not {type(source).__name__}')
     if not 0 < len(source) <= MAX_BYTES: raise PictureError(f'{name}: empty, or larger than 1 GiB')
     return _guarded(BytesIO(source), name, max_pixels, fit)
 
@@ -259,11 +255,10 @@ def _kind(suffix: str, target: str | Path) -> str:
 def check_place(
     target: str | Path, # file to write
     format: str | None = None # decides instead of the suffix
-) -> str: # Pillow's name of the format
+) -> None:
     "Can a picture be written there? Ask before hours of work."
-    kind = _kind(f'.{format}' if format else Path(target).suffix, target)
+    _kind(f'.{format}' if format else Path(target).suffix, target)
     if not Path(target).parent.is_dir(): raise FileNotFoundError(f'{Path(target).parent}: no such folder')
-    return kind
 
 def _options(kind: str, quality: int, like: Picture) -> dict:
     "How each format is written: colour at full resolution, and what is inherited."
@@ -286,7 +281,7 @@ def encode_picture(
         image = image.copy()
         image.putalpha(like.alpha)
     try: image.save(file, kind, **_options(kind, quality, like))
-    except (OSError, ValueError, struct.error) as e:
+    except Exception as e:
         raise PictureError(f'{image.width} x {image.height} cannot be written as {kind} ({_line(e)})') from None
     return file.getvalue()
 
