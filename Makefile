@@ -3,14 +3,15 @@ PYTHON ?= python3
 BIN = .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help demo test notebooks lab soak readme clean
+.PHONY: help demo test notebooks lab soak fuzz readme clean
 
 help:
 	@echo "make demo       install, then colour drawn flowers and write out/demo.png"
-	@echo "make test       install with the dev tools, prove clean and export, run every test"
+	@echo "make test       install with the dev tools, prove style, clean and export, run every test"
 	@echo "make lab        open the course in JupyterLab"
 	@echo "make notebooks  run every notebook, nothing else"
 	@echo "make soak       the long versions of the tests (kill and resume twenty times)"
+	@echo "make fuzz       ten minutes of atheris on the picture loader"
 	@echo "make readme     write README.md from nbs/index.ipynb"
 
 $(BIN)/python:
@@ -31,6 +32,7 @@ demo: .venv/.installed
 	$(BIN)/colorize-nb demo --out out
 
 test: .venv/.installed-dev
+	$(BIN)/python tests/check_style.py
 	$(BIN)/python tests/check_export.py
 	$(BIN)/python -m pytest tests
 
@@ -39,6 +41,12 @@ notebooks: .venv/.installed-dev
 
 soak: .venv/.installed-dev
 	SOAK=1 $(BIN)/python -m pytest tests
+
+FUZZ_SECONDS ?= 600
+fuzz: .venv/.installed-dev
+	$(BIN)/python -m pip install -q -e '.[fuzz]'
+	mkdir -p out
+	$(BIN)/python tests/fuzz_pictures.py atheris $(FUZZ_SECONDS)
 
 lab: .venv/.installed-dev
 	$(BIN)/jupyter lab nbs/index.ipynb

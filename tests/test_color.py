@@ -3,7 +3,7 @@ import numpy as np, pytest, torch
 from skimage import color as skcolor
 from colorize_nb.color import fit_gamut, lab_to_rgb, rgb_to_lab, rotate_hue, to_tensor, to_uint8
 
-@pytest.mark.parametrize("red", range(0, 256, 15))
+@pytest.mark.parametrize('red', range(0, 256, 15))
 def test_every_green_and_blue(red):
     plane = np.full((256, 256, 3), red, np.uint8)
     plane[..., 1], plane[..., 2] = np.mgrid[:256, :256]
@@ -13,7 +13,7 @@ def test_every_green_and_blue(red):
     assert (lab_to_rgb(ours) - to_tensor(plane)).abs().max() < 1e-4
     assert (to_uint8(lab_to_rgb(ours)) == plane).all()
 
-@pytest.mark.parametrize("value", [0., 1e-8, 0.0031308, 0.04045, 0.5, 1.])
+@pytest.mark.parametrize('value', [0., 1e-8, 0.0031308, 0.04045, 0.5, 1.])
 def test_gradients_are_finite(value):
     rgb = torch.full((2, 3, 4, 4), value, requires_grad=True)
     (rgb_to_lab(rgb) ** 2).sum().backward()
@@ -21,10 +21,11 @@ def test_gradients_are_finite(value):
     (lab_to_rgb(lab) ** 2).sum().backward()
     assert rgb.grad.isfinite().all() and lab.grad.isfinite().all()
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize('seed', range(5))
 def test_gamut_keeps_lightness_and_hue(seed):
     g = torch.Generator().manual_seed(seed)
-    lab = torch.rand(2, 3, 64, 64, generator=g) * torch.tensor([100., 240, 240])[:, None, None] - torch.tensor([0., 120, 120])[:, None, None]
+    lab = torch.rand(2, 3, 64, 64, generator=g) * torch.tensor([100., 240, 240])[:, None,
+        None] - torch.tensor([0., 120, 120])[:, None, None]
     fitted = fit_gamut(lab)
     shown = rgb_to_lab(to_tensor(to_uint8(lab_to_rgb(fitted))))
     assert (fitted[:, 0] == lab[:, 0]).all()

@@ -13,7 +13,7 @@ from colorize_nb.evaluate import metrics
 from colorize_nb.evaluate import questions
 from colorize_nb.evaluate import report
 from colorize_nb.evaluate import runner
-from colorize_nb.color import lab_to_rgb, rgb_to_lab, to_uint8
+from colorize_nb.color import rgb_to_lab, to_uint8
 from colorize_nb.colorizer import Colorizer
 from colorize_nb.data.photos import PhotoSet
 from colorize_nb.features import save_net, similarity_net
@@ -40,7 +40,8 @@ def pool(photos): return questions.open_pool(photos, SIZE)
 
 
 def run(colorizer, photos, out, **options):
-    return runner.evaluate(colorizer, photos, **{'limit': 4, 'size': SIZE, 'batch_size': 2, 'quiet': True, 'out': out, **options})
+    return runner.evaluate(colorizer, photos,
+                           **{'limit': 4, 'size': SIZE, 'batch_size': 2, 'quiet': True, 'out': out, **options})
 
 
 @pytest.fixture(scope='module')
@@ -51,7 +52,8 @@ def whole(colorizer, photos, tmp_path_factory):
 
 def test_all_protocols_and_methods(whole):
     _, result = whole
-    assert set(result['tables']) == {'self', 'recolour', 'exemplar', 'drawn', *(f'wrong: {kind}' for kind in questions.WRONG)}
+    assert set(result['tables']) == {'self', 'recolour', 'exemplar', 'drawn',
+                                     *(f'wrong: {kind}' for kind in questions.WRONG)}
     rows = [*baselines.BASELINES, rows_of_tables.COPY, rows_of_tables.WITHOUT, rows_of_tables.OURS]
     for name, methods in result['tables'].items():
         assert list(methods)[:len(rows)] == rows, name
@@ -94,7 +96,8 @@ def test_interrupted_runs_go_on(whole, colorizer, photos, tmp_path, monkeypatch)
     assert kept
     with open(tmp_path / 'rows.jsonl', 'a') as file: file.write('{"key": "recolour/tor')
     again = run(colorizer, photos, tmp_path)
-    assert len(calls) == 3 + (len(runner._groups(list(questions.PROTOCOLS), questions.open_pool(photos, SIZE), 4, 2)) - 2)
+    assert len(calls) == 3 + (len(runner._groups(list(questions.PROTOCOLS), questions.open_pool(photos, SIZE), 4, 2))
+                              - 2)
     assert again['tables'] == whole[1]['tables'] and again['differences'] == whole[1]['differences']
 
 
@@ -116,7 +119,9 @@ def test_a_larger_limit_keeps_the_rows(colorizer, photos, tmp_path):
 def test_baselines_do_not_depend_on_the_batch(whole, photos, tmp_path):
     other = run(None, photos, tmp_path, protocol='recolour', batch_size=3)
     for name in baselines.BASELINES:
-        for measure, value in other['tables']['recolour'][name].items(): assert value['mean'] == pytest.approx(whole[1]['tables']['recolour'][name][measure]['mean'], abs=.05), (name, measure)
+        for measure, value in other['tables']['recolour'][name].items():
+            assert value['mean'] == pytest.approx(whole[1]['tables']['recolour'][name][measure]['mean'],
+                                                  abs=.05), (name, measure)
     assert rows_of_tables.OURS not in other['tables']['recolour']
 
 
@@ -156,20 +161,26 @@ def test_recoloured_keeps_lightness_and_turns_hues(pool):
 
 def test_pairs_depend_on_names_alone(photos, pool):
     order = np.random.default_rng(1).permutation(len(photos))
-    shuffled = PhotoSet(photos.images[order], photos.labels[order], photos.classes, [photos.files[i] for i in order], photos.valid[order])
+    shuffled = PhotoSet(photos.images[order], photos.labels[order], photos.classes, [photos.files[i] for i in order],
+                        photos.valid[order])
     other = questions.open_pool(shuffled, SIZE)
     assert other.files == pool.files and other.digest == pool.digest
     for name in questions.PROTOCOLS:
-        for variant in questions.variants(name, pool, 2): assert torch.equal(questions.make_pair(name, pool, 2, variant).reference, questions.make_pair(name, other, 2, variant).reference)
+        for variant in questions.variants(name, pool, 2):
+            assert torch.equal(questions.make_pair(name, pool, 2, variant).reference,
+                               questions.make_pair(name, other, 2, variant).reference)
 
 
 def test_classifier_gives_top1_and_kid(colorizer, photos, tmp_path):
     save_net(similarity_net('RGB', 'untrained')[0], tmp_path / 'rgb.safetensors')
-    result = run(None, photos, tmp_path / 'out', protocol='exemplar', limit=30, batch_size=16, references=1, classifier=tmp_path / 'rgb.safetensors')
+    result = run(None, photos, tmp_path / 'out', protocol='exemplar', limit=30, batch_size=16, references=1,
+                 classifier=tmp_path / 'rgb.safetensors')
     table = result['tables']['exemplar']
-    assert 'top1' in table['grey'] and 'diversity' not in table['grey'] and set(result['not_measured']) == {'lpips', 'kid', 'fid'} | ({'kid_own'} if 'kid_own' not in table['grey'] else set())
+    assert 'top1' in table['grey'] and 'diversity' not in table['grey'] and set(result['not_measured']) == {'lpips',
+        'kid', 'fid'} | ({'kid_own'} if 'kid_own' not in table['grey'] else set())
     save_net(similarity_net('L', 'untrained')[0], tmp_path / 'l.safetensors')
-    with pytest.raises(ValueError, match='top-1 needs a similarity network that reads RGB'): run(None, photos, tmp_path / 'l', classifier=tmp_path / 'l.safetensors')
+    with pytest.raises(ValueError, match='top-1 needs a similarity network that reads RGB'):
+        run(None, photos, tmp_path / 'l', classifier=tmp_path / 'l.safetensors')
 
 
 def test_lone_photos_ask_what_they_can(tmp_path):
@@ -177,21 +188,26 @@ def test_lone_photos_ask_what_they_can(tmp_path):
     Image.fromarray(PhotoSet.drawn(n=1, size=40).images[0]).save(tmp_path / 'in' / 'one.png')
     result = run(None, tmp_path / 'in', tmp_path / 'out', protocol='self,recolour,wrong', limit=None)
     assert set(result['tables']) == {'recolour', 'wrong: landscape', 'wrong: grey', 'wrong: noise'}
-    with pytest.raises(ValueError, match='no question can be asked'): run(None, tmp_path / 'in', tmp_path / 'none', protocol='self')
+    with pytest.raises(ValueError, match='no question can be asked'):
+        run(None, tmp_path / 'in', tmp_path / 'none', protocol='self')
 
 
 def test_faults_have_one_line(colorizer, photos, whole, tmp_path):
-    cases = [(dict(protocol='magic'), "unknown protocol 'magic'"), (dict(size=40), 'multiple of 32'), (dict(limit=0), 'at least 1'),
-             (dict(predictions={'tool': tmp_path / 'none'}), 'is not a folder'), (dict(classifier=tmp_path / 'no.safetensors'), 'no such weights file'),
+    cases = [(dict(protocol='magic'), "unknown protocol 'magic'"), (dict(size=40), 'multiple of 32'),
+             (dict(limit=0), 'at least 1'),
+             (dict(predictions={'tool': tmp_path / 'none'}), 'is not a folder'),
+             (dict(classifier=tmp_path / 'no.safetensors'), 'no such weights file'),
              (dict(lpips=tmp_path / 'no.pth'), 'no such file')]
     for options, words in cases:
-        with pytest.raises((ValueError, FileNotFoundError), match=words) as fault: run(None, photos, tmp_path / 'out', **options)
+        with pytest.raises((ValueError, FileNotFoundError), match=words) as fault:
+            run(None, photos, tmp_path / 'out', **options)
         assert '\n' not in str(fault.value)
     with pytest.raises(FileNotFoundError, match='no such folder'): run(None, tmp_path / 'nowhere', tmp_path / 'out')
     with pytest.raises(ValueError, match='differs in weights'): run(None, photos, whole[0])
     with pytest.raises(ValueError, match='differs in photos and size'): run(colorizer, photos, whole[0], size=64)
     (tmp_path / 'tool').mkdir()
-    with pytest.raises(ValueError, match='has the name of a target'): run(None, photos, tmp_path / 'fresh', protocol='recolour', predictions={'tool': tmp_path / 'tool'})
+    with pytest.raises(ValueError, match='has the name of a target'):
+        run(None, photos, tmp_path / 'fresh', protocol='recolour', predictions={'tool': tmp_path / 'tool'})
 
 
 def test_bootstrap_draws_photos_not_questions():

@@ -197,7 +197,7 @@ def test_a_folder_with_found_references(album, model, tmp_path):
 def test_a_pattern_beside_the_photos(album, model, tmp_path):
     for kind in ("tulip", "daisy"): (tmp_path / f"{kind}.jpg").write_bytes((album / "grey" / kind / f"{kind}1.jpg").read_bytes())
     for count in (2, 0):
-        done = cli("colorize", tmp_path / "*.jpg", "--weights", model, "--suffix", ".jpg")
+        done = cli("colorize", tmp_path / "*.jpg", "--weights", model, "--format", "jpg")
         assert done.returncode == 0 and "the model's own guess" in done.stderr and f"{count} coloured" in done.stderr, done.stderr
     assert results(tmp_path) == ["daisy.jpg", "daisy_coloured.jpg", "tulip.jpg", "tulip_coloured.jpg"]
 
@@ -228,7 +228,7 @@ def test_found_references_and_their_reasons(album, model, tmp_path):
 @pytest.mark.parametrize("words, cause", [
     (("grey", "-o", "out.png"), "need a folder"), (("grey", "-k", "2"), "--blend"), (("nothing/*.jpg",), "no pictures there"), (("grey", "-r", "nowhere*"), "no pictures there"),
     (("grey", "--watch"), "-o"), (("garden/tulip5.png", "-o", "a.png", "--reference-box", "1,2"), "x,y,width,height"), (("garden/tulip5.png", "-o", "a.png", "-r", "auto:nowhere"), "nowhere"),
-    (("garden/tulip5.png", "-o", "a.png", "--explain", "why.png"), "nothing to explain"), (("grey", "--suffix", ".xyz"), "cannot write")])
+    (("garden/tulip5.png", "-o", "a.png", "--explain", "why.png"), "nothing to explain"), (("grey", "--format", "xyz"), "cannot write")])
 def test_wrong_words(album, model, words, cause, monkeypatch, capsys):
     from colorize_nb.cli import main
     before = results(album)

@@ -15,14 +15,17 @@ ALONE = [metrics.colourfulness, metrics.feature_size, metrics.leaf_green, metric
 
 
 def picture(seed=0, size=(3, 24, 32)): return torch.rand(size, generator=torch.Generator().manual_seed(seed))
-def constant(value, size=(24, 24)): return torch.as_tensor(value, dtype=torch.float32).expand(3)[:, None, None].expand(3, *size)
+def constant(value, size=(24, 24)):
+    return torch.as_tensor(value, dtype=torch.float32).expand(3)[:, None, None].expand(3, *size)
 
 
 @pytest.mark.parametrize('measure', PAIRWISE + ANY_SIZE)
 def test_uint8_and_0_255_are_refused(measure):
     good = picture()
-    for bad, words in [((good * 255).byte(), 'color.to_tensor'), ((good * 255).byte().numpy(), 'color.to_tensor'), (good.numpy(), 'color.to_tensor'),
-                       (good * 255, 'divide a picture in 0-255'), (good * 2 - 1, 'expected RGB in'), (good * torch.nan, 'got nan'), (good[:2], '3, H, W')]:
+    for bad, words in [((good * 255).byte(), 'color.to_tensor'), ((good * 255).byte().numpy(), 'color.to_tensor'),
+                       (good.numpy(), 'color.to_tensor'),
+                       (good * 255, 'divide a picture in 0-255'), (good * 2 - 1, 'expected RGB in'),
+                       (good * torch.nan, 'got nan'), (good[:2], '3, H, W')]:
         for pair in ((bad, good), (good, bad)):
             with pytest.raises(ValueError, match=words): measure(*pair)
 
@@ -67,13 +70,16 @@ def test_psnr_ab_does_not_see_lightness():
 @pytest.mark.parametrize('size', [(11, 11), (16, 40), (33, 17)])
 def test_ssim_is_scikit_images(size):
     a, b = picture(0, (3, *size)), picture(1, (3, *size))
-    theirs = structural_similarity(a.numpy(), b.numpy(), channel_axis=0, data_range=1, gaussian_weights=True, sigma=1.5, use_sample_covariance=False)
+    theirs = structural_similarity(a.numpy(), b.numpy(), channel_axis=0, data_range=1, gaussian_weights=True, sigma=1.5,
+                                   use_sample_covariance=False)
     assert metrics.ssim(a, b).item() == pytest.approx(theirs, abs=1e-4)
 
 
 @pytest.mark.parametrize('first, second, expected', [  # rows of the test data of Sharma, Wu & Dalal, 2005
-    ((50, 2.6772, -79.7751), (50, 0, -82.7485), 2.0425), ((50, 2.5, 0), (50, 0, -2.5), 4.3065), ((50, 2.5, 0), (73, 25, -18), 27.1492),
-    ((60.2574, -34.0099, 36.2677), (60.4626, -34.1751, 39.4387), 1.2644), ((2.0776, .0795, -1.135), (.9033, -.0636, -.5514), .9082)])
+    ((50, 2.6772, -79.7751), (50, 0, -82.7485), 2.0425), ((50, 2.5, 0), (50, 0, -2.5), 4.3065),
+    ((50, 2.5, 0), (73, 25, -18), 27.1492),
+    ((60.2574, -34.0099, 36.2677), (60.4626, -34.1751, 39.4387), 1.2644),
+    ((2.0776, .0795, -1.135), (.9033, -.0636, -.5514), .9082)])
 def test_ciede2000_on_sharmas_data(first, second, expected):
     assert metrics._ciede2000(constant(first), constant(second)).item() == pytest.approx(expected, abs=1e-3)
 
@@ -88,7 +94,8 @@ def test_constant_pictures():
     for same in (gray, red):
         assert metrics.psnr(same, same) == metrics.psnr_ab(same, same) == 100
         assert metrics.ssim(same, same).item() == pytest.approx(1, abs=1e-5)
-        assert metrics.ciede2000(same, same) == 0 and metrics.histogram_intersection(same, same).item() == pytest.approx(1)
+        assert metrics.ciede2000(same, same) == 0 and metrics.histogram_intersection(same,
+            same).item() == pytest.approx(1)
         assert metrics.colours_reached(same, same) == 1 and metrics.feature_size(same) == 24
     assert metrics.colourfulness(gray).item() == pytest.approx(0, abs=1e-4)
     assert metrics.histogram_intersection(gray, red) == metrics.colours_reached(gray, red) == 0
@@ -104,8 +111,11 @@ def test_grey_lies_in_one_bin(level):
 
 def test_batches_are_their_pictures():
     a, b = picture(0, (5, 3, 16, 20)), picture(1, (5, 3, 16, 20))
-    for measure in PAIRWISE + ANY_SIZE: torch.testing.assert_close(measure(a, b), torch.stack([measure(x, y) for x, y in zip(a, b)]), atol=1e-3, rtol=1e-4)
-    for measure in (metrics.colourfulness, metrics.feature_size): torch.testing.assert_close(measure(a), torch.stack([measure(x) for x in a]), atol=1e-3, rtol=1e-4)
+    for measure in PAIRWISE + ANY_SIZE:
+        torch.testing.assert_close(measure(a, b), torch.stack([measure(x, y) for x, y in zip(a, b)]), atol=1e-3,
+                                   rtol=1e-4)
+    for measure in (metrics.colourfulness, metrics.feature_size):
+        torch.testing.assert_close(measure(a), torch.stack([measure(x) for x in a]), atol=1e-3, rtol=1e-4)
     assert metrics.psnr(a.view(5, 1, 3, 16, 20), b.view(5, 1, 3, 16, 20)).shape == (5, 1)
     for name, values in metrics.all_measures(a, b, b).items(): assert values.shape == (5,), name
 
@@ -117,7 +127,9 @@ def test_inputs_are_left_alone():
     assert torch.equal(a, copies[0]) and torch.equal(b, copies[1])
 
 
-@pytest.mark.parametrize('measure', PAIRWISE + ANY_SIZE + [metrics.colourfulness, metrics.diversity, metrics.feature_size, metrics.top1, metrics.lpips, metrics.kid, metrics.fid])
+@pytest.mark.parametrize('measure',
+                         PAIRWISE + ANY_SIZE + [metrics.colourfulness, metrics.diversity, metrics.feature_size,
+                             metrics.top1, metrics.lpips, metrics.kid, metrics.fid])
 def test_docstrings_say_formula_range_and_source(measure):
     for word in ('Formula:', 'Range:', 'Source:'): assert word in measure.__doc__, word
 
@@ -152,7 +164,8 @@ def test_lpips_by_path_is_torchmetrics_lpips(tmp_path, monkeypatch):
     torch.manual_seed(0)
     trunk = alexnet(weights=None)
     torch.save(trunk.state_dict(), tmp_path / 'alex.pth')
-    monkeypatch.setattr('torchmetrics.functional.image.lpips._get_tv_model_features', lambda name, pretrained: trunk.features)
+    monkeypatch.setattr('torchmetrics.functional.image.lpips._get_tv_model_features', lambda name,
+                        pretrained: trunk.features)
     theirs, ours = _LPIPS(net='alex'), metrics.lpips_net(tmp_path / 'alex.pth')
     a, b = picture(0, (2, 3, 64, 64)), picture(1, (2, 3, 64, 64))
     torch.testing.assert_close(metrics.lpips(ours, a, b), theirs(a, b, normalize=True).flatten())

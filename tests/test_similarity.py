@@ -13,7 +13,8 @@ from colorize_nb.features import load_net
 from colorize_nb.search import draw_trial, finetune, next_job, read_trials, search
 from colorize_nb.similarity import VARIANTS, run_trial, similarity_learner
 
-TINY = dict(space='L', base='untrained', trials=2, keep=1, more_epochs=1, variants=('head+bn',), batch_size=8, size=32, progress=False)
+TINY = dict(space='L', base='untrained', trials=2, keep=1, more_epochs=1, variants=('head+bn',), batch_size=8, size=32,
+            progress=False)
 
 @pytest.fixture(scope='module')
 def flowers(): return PhotoSet.drawn(n=25, size=64, seed=0)
@@ -28,8 +29,10 @@ def undisturbed(flowers, tmp_path_factory):
 def test_outputs(undisturbed, flowers):
     out, best = undisturbed
     records = read_trials(out)
-    assert [(r['trial'], r['epochs'], r['continued_from'] is not None) for r in records] == [(0, 1, False), (1, 1, False), (2, 1, True)]
-    assert set(records[0]) == {'trial', 'space', 'variant', 'body_lr', 'head_lr', 'wd_bn', 'epochs', 'continued_from', 'curve', 'steps', 'seconds'}
+    assert [(r['trial'], r['epochs'], r['continued_from'] is not None) for r in records] == [(0, 1, False),
+        (1, 1, False), (2, 1, True)]
+    assert set(records[0]) == {'trial', 'space', 'variant', 'body_lr', 'head_lr', 'wd_bn', 'epochs', 'continued_from',
+                               'curve', 'steps', 'seconds'}
     assert [e['epoch'] for e in records[2]['curve']] == [2]
     assert set(records[0]['curve'][0]) == {'epoch', 'train_loss', 'valid_loss', 'accuracy'}
     assert best == json.loads((out / 'best.json').read_text())
@@ -92,7 +95,8 @@ def test_plan_ends_and_continues_the_best(seed):
     rng = random.Random(seed)
     trials, keep = rng.randint(1, 8), rng.randint(0, 4)
     variants = VARIANTS[:rng.randint(1, 2)]
-    plan = {'recipes': [draw_trial(i, seed, variants) for i in range(trials)], 'epochs': 1, 'keep': keep, 'more_epochs': {'head+bn': 2, 'all': 4}}
+    plan = {'recipes': [draw_trial(i, seed, variants) for i in range(trials)], 'epochs': 1, 'keep': keep,
+            'more_epochs': {'head+bn': 2, 'all': 4}}
     accuracy = [rng.choice([None, 0.2, 0.5, rng.random()]) for _ in range(trials + keep)]
     done = simulate(plan, accuracy)
     continued = [r for r in done if r['continued_from'] is not None]
@@ -101,7 +105,9 @@ def test_plan_ends_and_continues_the_best(seed):
     for r in continued:
         parent = done[r['continued_from']]
         assert parent['continued_from'] is None
-        assert all(r[k] == parent[k] for k in ('variant', 'body_lr', 'head_lr', 'wd_bn')) and r['epochs'] == plan['more_epochs'][r['variant']]
+        assert all(r[k] == parent[k]
+                   for k in ('variant', 'body_lr', 'head_lr',
+                             'wd_bn')) and r['epochs'] == plan['more_epochs'][r['variant']]
     if keep >= len(variants) and trials >= len(variants): assert {r['variant'] for r in continued} == set(variants)
 
 SCRIPT = """
@@ -134,14 +140,17 @@ def test_lost_model_is_made_again(undisturbed, flowers):
     after = load_net(out / 'model.safetensors').state_dict()
     assert all(torch.equal(before[k], after[k]) for k in before)
 
-@pytest.mark.parametrize('change,words', [(dict(seed=1), 'seed is 0 there, 1 here'), (dict(epochs=2), 'epochs is 1 there, 2 here'), (dict(space='RGB'), "space is L there, RGB here")])
+@pytest.mark.parametrize('change,words',
+                         [(dict(seed=1), 'seed is 0 there, 1 here'), (dict(epochs=2), 'epochs is 1 there, 2 here'),
+                          (dict(space='RGB'), 'space is L there, RGB here')])
 def test_other_plan_is_refused(undisturbed, flowers, change, words):
     record = (undisturbed[0] / 'trials.jsonl').read_bytes()
     with pytest.raises(ValueError, match=words): search(flowers, out=undisturbed[0], **{**TINY, **change})
     assert (undisturbed[0] / 'trials.jsonl').read_bytes() == record
 
 def test_other_photos_are_refused(undisturbed):
-    with pytest.raises(ValueError, match='photos is'): search(PhotoSet.drawn(n=30, size=64, seed=0), out=undisturbed[0], **TINY)
+    with pytest.raises(ValueError, match='photos is'):
+        search(PhotoSet.drawn(n=30, size=64, seed=0), out=undisturbed[0], **TINY)
 
 def test_full_disk_leaves_the_record_whole(tmp_path, monkeypatch):
     log = tmp_path / 'trials.jsonl'
@@ -156,11 +165,16 @@ def test_requests_that_cannot_be_met(flowers, tmp_path):
     alone = replace(flowers, labels=np.zeros_like(flowers.labels))
     with pytest.raises(ValueError, match='at least two classes'): search(alone, out=tmp_path / 'a', **TINY)
     with pytest.raises(ValueError, match='at least two classes'): finetune(alone, out=tmp_path / 'a', base='untrained')
-    with pytest.raises(ValueError, match='at least one trial'): search(flowers, out=tmp_path / 'a', **{**TINY, 'trials': 0})
-    with pytest.raises(ValueError, match='at least one epoch'): finetune(flowers, base='untrained', epochs=0, out=tmp_path / 'a')
-    with pytest.raises(ValueError, match='space must be'): search(flowers, out=tmp_path / 'a', **{**TINY, 'space': 'Lab'})
-    with pytest.raises(ValueError, match='variant must be'): finetune(flowers, base='untrained', variant='tail', out=tmp_path / 'a')
-    with pytest.raises(FileNotFoundError, match='no such weights'): search(flowers, out=tmp_path / 'a', **{**TINY, 'base': tmp_path / 'none.safetensors'})
+    with pytest.raises(ValueError, match='at least one trial'):
+        search(flowers, out=tmp_path / 'a', **{**TINY, 'trials': 0})
+    with pytest.raises(ValueError, match='at least one epoch'):
+        finetune(flowers, base='untrained', epochs=0, out=tmp_path / 'a')
+    with pytest.raises(ValueError, match='space must be'):
+        search(flowers, out=tmp_path / 'a', **{**TINY, 'space': 'Lab'})
+    with pytest.raises(ValueError, match='variant must be'):
+        finetune(flowers, base='untrained', variant='tail', out=tmp_path / 'a')
+    with pytest.raises(FileNotFoundError, match='no such weights'):
+        search(flowers, out=tmp_path / 'a', **{**TINY, 'base': tmp_path / 'none.safetensors'})
     assert not (tmp_path / 'a' / 'trials.jsonl').exists()
 
 def test_single_run_and_its_silence(flowers, tmp_path, capfd):
@@ -174,4 +188,6 @@ def test_single_run_and_its_silence(flowers, tmp_path, capfd):
 
 def test_record_can_say_not_a_number():
     assert similarity._rounded(float('nan')) is None and similarity._rounded(float('inf')) is None
-    assert searching._rank({'trial': 0, 'curve': [{'accuracy': None, 'valid_loss': None}]}) > searching._rank({'trial': 1, 'curve': [{'accuracy': 0.1, 'valid_loss': 3.}]})
+    assert searching._rank({'trial': 0,
+                            'curve': [{'accuracy': None, 'valid_loss': None}]}) > searching._rank({'trial': 1,
+                                'curve': [{'accuracy': 0.1, 'valid_loss': 3.}]})

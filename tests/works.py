@@ -2,6 +2,7 @@
 import os, time
 from dataclasses import dataclass
 from PIL import Image
+from colorize_nb.data.pictures import encode_picture
 
 @dataclass(frozen=True)
 class Say:
@@ -17,7 +18,7 @@ def turning(how):
         time.sleep(how.seconds)
         if "killer" in task.target.name: os._exit(9)
         if "bug" in task.target.name: raise KeyError("a bug")
-        with Image.open(task.target) as picture: return picture.convert("RGB").rotate(180), {"references": []}
+        with Image.open(task.target) as picture: return encode_picture(picture.convert("RGB").rotate(180), task.output.suffix[1:]), {"references": []}
     return work
 
 def broken(how): raise ValueError("no such folder of weights")
