@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['AB_SCALE', 'Fusion', 'ExemplarNet', 'save_exemplar_net', 'load_exemplar_net']
 
-# %% ../nbs/5_beyond/04_fusion.ipynb #6f728476
+# %% ../nbs/5_beyond/04_fusion.ipynb #f354add4
 from pathlib import Path
 import torch
 import torch.nn.functional as F
@@ -15,7 +15,7 @@ from .core.store import read_metadata, save_tensors
 from .lite2 import LITE_CHANNELS, Lite2, lite_input
 from .match.attention import Copy, Matcher, copy_colours, enlarge, level
 
-# %% ../nbs/5_beyond/04_fusion.ipynb #9822cedf
+# %% ../nbs/5_beyond/04_fusion.ipynb #c5e1eabf
 AB_SCALE = 20. # the networks take and give a and b divided by this
 
 def _stack(n_in: int, n_out: int) -> nn.Sequential:
@@ -51,7 +51,7 @@ class Fusion(nn.Module):
         x = self.fine_stack(torch.cat([enlarge(x, fine.shape[-2:]), self.fine(level(fine))], 1))
         return enlarge(copy.soft * there, fine.shape[-2:]) + self.out(x)
 
-# %% ../nbs/5_beyond/04_fusion.ipynb #29197664
+# %% ../nbs/5_beyond/04_fusion.ipynb #9737681d
 class ExemplarNet(nn.Module):
     "Body, matcher and fusion: from two grey pictures and the colours of one to the colours of the other."
     def __init__(self,
@@ -87,7 +87,7 @@ class ExemplarNet(nn.Module):
         copy = self.copy(target.vectors, reference.vectors, reference_ab / AB_SCALE)
         return self.fusion(maps, target.context, copy, torch.ones(len(target_l))) * AB_SCALE
 
-# %% ../nbs/5_beyond/04_fusion.ipynb #fa8725c8
+# %% ../nbs/5_beyond/04_fusion.ipynb #164ad77c
 def save_exemplar_net(
     net: ExemplarNet, # the network to keep
     path: str | Path, # a .safetensors file

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LITE_CHANNELS', 'SameConv', 'MBConv', 'Lite2', 'imagenet_lite2', 'lite_input', 'save_lite2', 'load_lite2']
 
-# %% ../nbs/5_beyond/01_efficientnet.ipynb #2527f2fa
+# %% ../nbs/5_beyond/01_efficientnet.ipynb #a41f369e
 import math
 from pathlib import Path
 import torch
@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from .core.store import read_metadata, save_tensors
 
-# %% ../nbs/5_beyond/01_efficientnet.ipynb #d5d8824c
+# %% ../nbs/5_beyond/01_efficientnet.ipynb #f0a5954c
 class _Fixed(torch.autograd.Function):
     "A depthwise convolution that does not learn: the gradient of its input is one more convolution, with the kernel mirrored."
     @staticmethod
@@ -71,7 +71,7 @@ class SameConv(nn.Conv2d):
         if not even: x = F.pad(x, (left, right, top, bottom))
         return F.conv2d(x, weight, None, self.stride, (top, left) if even else 0, 1, self.groups)
 
-# %% ../nbs/5_beyond/01_efficientnet.ipynb #95acc2e5
+# %% ../nbs/5_beyond/01_efficientnet.ipynb #e61f558c
 def _layer(n_in: int, n_out: int, kernel: int = 1, stride: int = 1, groups: int = 1, act: bool = True) -> nn.Sequential:
     "Convolution, BatchNorm with TensorFlow's epsilon, ReLU6."
     layers = [SameConv(n_in, n_out, kernel, stride, groups), nn.BatchNorm2d(n_out, eps=1e-3)]
@@ -98,7 +98,7 @@ class MBConv(nn.Module):
         "The block's answer, added to its input where it fits."
         return x + self.layers(x) if self.around else self.layers(x)
 
-# %% ../nbs/5_beyond/01_efficientnet.ipynb #8ad2e137
+# %% ../nbs/5_beyond/01_efficientnet.ipynb #9b57b76f
 LITE_CHANNELS = (16, 24, 48, 120, 352)
 _STAGES = ((1, 3, 1, 1, 16), (3, 3, 2, 6, 24), (3, 5, 2, 6, 48), (4, 3, 2, 6, 88), # blocks, kernel, stride, expand, channels
            (4, 5, 1, 6, 120), (5, 5, 2, 6, 208), (1, 3, 1, 6, 352))
@@ -127,7 +127,7 @@ class Lite2(nn.Module):
             if i in _ENDS: maps.append(x)
         return maps
 
-# %% ../nbs/5_beyond/01_efficientnet.ipynb #c72d6a35
+# %% ../nbs/5_beyond/01_efficientnet.ipynb #87c62747
 def imagenet_lite2(
     in_channels: int = 1 # 1 for lightness, 3 for RGB
 ) -> Lite2: # in eval mode
@@ -148,7 +148,7 @@ def lite_input(
     "Lightness as `Lite2` takes it."
     return l / 50 - 1
 
-# %% ../nbs/5_beyond/01_efficientnet.ipynb #9904f655
+# %% ../nbs/5_beyond/01_efficientnet.ipynb #b26c4f44
 def save_lite2(
     net: Lite2, # the body to keep
     path: str | Path, # a .safetensors file

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['enlarge', 'level', 'places', 'Described', 'Copy', 'Matcher', 'copy_colours']
 
-# %% ../../nbs/5_beyond/03_attention.ipynb #ae5690d5
+# %% ../../nbs/5_beyond/03_attention.ipynb #ab578311
 import math
 from typing import NamedTuple
 import torch
@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from ..lite2 import LITE_CHANNELS
 
-# %% ../../nbs/5_beyond/03_attention.ipynb #c0a5abdb
+# %% ../../nbs/5_beyond/03_attention.ipynb #f70584ff
 def enlarge(
     x: Tensor, # planes, shape (B, C, h, w)
     size: tuple[int, int] # wanted rows and columns
@@ -21,12 +21,14 @@ def enlarge(
     "Bring a map to another size, bilinearly."
     return F.interpolate(x, size=tuple(size), mode='bilinear')
 
+# %% ../../nbs/5_beyond/03_attention.ipynb #f08e50a6
 def level(
     x: Tensor # a map, shape (B, C, h, w)
 ) -> Tensor: # same shape; each cell has a root mean square of 1
     "Take the strength out of a map and leave its direction."
     return F.normalize(x, dim=1) * x.shape[1] ** 0.5
 
+# %% ../../nbs/5_beyond/03_attention.ipynb #a2dba6eb
 def places(
     height: int, # rows
     width: int, # columns
@@ -38,12 +40,13 @@ def places(
     turns = [grid * math.pi * 2 ** k / 2 for k in range(waves)]
     return torch.cat([grid, *(wave(turn) for turn in turns for wave in (torch.sin, torch.cos))])[None]
 
-# %% ../../nbs/5_beyond/03_attention.ipynb #90994ea9
+# %% ../../nbs/5_beyond/03_attention.ipynb #975a29c5
 class Described(NamedTuple):
     "What the matcher says of a picture."
     context: Tensor # what surrounds each cell of stride 16, shape (B, 128, h16, w16)
     vectors: Tensor # unit descriptors of stride 8, shape (B, 64, h, w)
 
+# %% ../../nbs/5_beyond/03_attention.ipynb #ad929834
 class Copy(NamedTuple):
     "Colours brought from a reference, and how sure the matcher is; all for cells of stride 8 of the target."
     soft: Tensor # a and b averaged over all cells of the reference by likeness, shape (B, 2, h, w)
@@ -53,6 +56,7 @@ class Copy(NamedTuple):
     spread: Tensor # standard deviation of the colours that went into `soft`, shape (B, 1, h, w)
     index: Tensor # the most similar cell, `row * w2 + column`, shape (B, h, w)
 
+# %% ../../nbs/5_beyond/03_attention.ipynb #8f4ea76d
 class Matcher(nn.Module):
     "Describes the cells of a grey picture so that cells of like colour are alike."
     def __init__(self,
@@ -92,6 +96,7 @@ class Matcher(nn.Module):
         best = cosines.amax(-1, keepdim=True).detach()
         return (cosines * (self.sharpness[0] + self.sharpness[1] * best).exp()).softmax(-1)
 
+# %% ../../nbs/5_beyond/03_attention.ipynb #b38352ba
 def copy_colours(
     weights: Tensor, # share of each cell of the reference in each cell of the target, shape (B, h * w, M)
     cosines: Tensor, # shape (B, h * w, M)
