@@ -249,25 +249,34 @@ def _named(words: list[str]) -> dict[str, Path]:
         if '=' not in word: raise ValueError(f'{word}: expected NAME=DIR')
     return {name: Path(folder) for name, folder in (word.split('=', 1) for word in words)}
 
+def _models(words: list[str]) -> dict[str, str]:
+    "RUN and NAME=RUN words as a dictionary, a RUN under its folder's name."
+    models = [word.split('=', 1) if '=' in word else (Path(word).name, word) for word in words]
+    if len(dict(models)) < len(words): raise ValueError(f"{' '.join(words)}: two models of one name; say NAME=RUN")
+    return dict(models)
+
 @app.command()
 def evaluate(
-    data: Annotated[Path,
-                    typer.Option(help='a prepared folder (its validation photos are taken) or a folder of photos')],
-    weights: Annotated[str, typer.Option(help="a model folder, a run folder, or 'default'")] = 'default',
+    data: Annotated[list[Path],
+                    typer.Option(help='a prepared folder (its validation photos are taken) or a folder of photos; '
+                                      'further ones are asked twin only')],
+    weights: Annotated[list[str],
+                       typer.Option(help="a model folder, a run folder, 'default', or NAME=RUN; may be repeated: the "
+                                         "first is 'ours', the others get rows by their names")] = ['default'],
     protocol: Annotated[str,
-                        typer.Option(help="self, recolour, exemplar, drawn, wrong (several with "
+                        typer.Option(help="self, recolour, exemplar, drawn, wrong, twin (several with "
                                           "commas), or 'all'")] = 'all',
     limit: Annotated[Optional[int], typer.Option(min=1, help='use this many targets only')] = None,
     json_: Annotated[Optional[Path], typer.Option('--json', help='where to write the results')] = None,
     out: Annotated[Path, typer.Option(help='folder for rows, pictures and the contact sheet')] = Path('out/evaluation'),
     predictions: Annotated[list[str], typer.Option(help="NAME=DIR: another tool's results, may be repeated")] = [],
     without: Annotated[Optional[Path], typer.Option(help='a run trained without PatchMatch, for its row')] = None,
-    compare: Annotated[list[str],
-                       typer.Option(help='NAME=RUN: another colorizer as a row of its own, may be repeated')] = [],
     classifier: Annotated[Optional[Path], typer.Option(help='RGB similarity network, for top-1 and KID')] = None,
     lpips: Annotated[Optional[Path], typer.Option(help='AlexNet weights, for LPIPS')] = None,
     inception: Annotated[Optional[Path], typer.Option(help='Inception weights, for KID and FID')] = None,
-    size: Annotated[int, typer.Option(min=32, help='side at which all is measured, in pixels')] = 128,
+    size: Annotated[int, typer.Option(min=32, help='side of the square photos, in pixels; twin takes whole '
+                                                   'ones')] = 128,
+    half: Annotated[Optional[str], typer.Option(help='A or B: take half of the photos only')] = None,
     export_targets: Annotated[Optional[Path],
                               typer.Option(help='measure nothing, write the grey targets and references there for '
                                                 'another tool')] = None,
@@ -276,14 +285,12 @@ def evaluate(
 
     Example: colorize-nb evaluate --weights default --data runs/data --protocol all --json evaluation.json
     """
-    from colorize_nb.colorizer import Colorizer
     from colorize_nb.evaluate.methods import export_targets as write_targets
     from colorize_nb.evaluate.runner import evaluate
     if export_targets:
-        return print(write_targets(data, export_targets, protocol, limit, size), 'pictures in', export_targets)
-    others = {name: Colorizer.from_pretrained(run) for name, run in _named(compare).items()}
-    evaluate(weights, data, protocol, limit, json_, out, _named(predictions), without, others, classifier, lpips,
-             inception, size)
+        return print(write_targets(data[0], export_targets, protocol, limit, size), 'pictures in', export_targets)
+    evaluate(_models(weights), data, protocol, limit, json_, out, _named(predictions), without, None, classifier, lpips,
+             inception, size, half=half)
     print(json_ or out)
 
 @app.command()

@@ -6,7 +6,7 @@
 __all__ = ['ExemplarConfig', 'LabSet', 'twin_pairs', 'Stars', 'copy_loss', 'colour_loss', 'trainable', 'rate', 'star_losses',
            'validate', 'train_exemplar', 'export_exemplar']
 
-# %% ../../nbs/5_beyond/05_learning.ipynb #a34783b0
+# %% ../../nbs/5_beyond/05_learning.ipynb #a9fe00c8
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 import math
@@ -27,7 +27,7 @@ from ..match.attention import copy_colours, enlarge
 from .runs import Run, histograms
 from .twins import find_twins
 
-# %% ../../nbs/5_beyond/05_learning.ipynb #5a1e5a02
+# %% ../../nbs/5_beyond/05_learning.ipynb #e2239e4f
 @dataclass(frozen=True)
 class ExemplarConfig:
     "All decisions of a run of the default model."
@@ -49,7 +49,7 @@ class ExemplarConfig:
     period: int = 250 # steps between checkpoints, and between validations
     limit: int | None = None # use this many training pictures of each kind only
 
-# %% ../../nbs/5_beyond/05_learning.ipynb #425f72a6
+# %% ../../nbs/5_beyond/05_learning.ipynb #15120cfc
 class LabSet:
     "Several sets of photos as lightness at full size and colour at a quarter, in memory."
     def __init__(self,
@@ -72,7 +72,7 @@ class LabSet:
         l, ab = self.l[rows] / 2.55, self.ab[rows] / AB_SCALE
         return (l, ab) if view is None else (apply_affine(l, view, l.shape[-1]), apply_affine(ab, view, ab.shape[-1]))
 
-# %% ../../nbs/5_beyond/05_learning.ipynb #26e1aab1
+# %% ../../nbs/5_beyond/05_learning.ipynb #a22734f6
 def twin_pairs(
     sets: list[PhotoSet], # pictures with classes and a split
     folder: str | Path | None = None, # where to keep deep features, see `find_twins`
@@ -90,7 +90,7 @@ def twin_pairs(
     number = np.repeat(np.arange(len(sets)), [len(photos) for photos in sets])
     return {'train': np.concatenate(train), 'valid': np.concatenate(valid), 'number': number}
 
-# %% ../../nbs/5_beyond/05_learning.ipynb #aba806eb
+# %% ../../nbs/5_beyond/05_learning.ipynb #329c8111
 class Stars:
     "Batches as a function of (seed, step): pictures with three twins each."
     def __init__(self,
@@ -99,6 +99,7 @@ class Stars:
         config: ExemplarConfig # seed, stars, copies
     ):
         self.photos, self.config = photos, config
+        pairs = pairs[np.argsort(pairs[:, 0], kind='stable')]
         self.centres, first = np.unique(pairs[:, 0], return_index=True)
         self.twins = dict(zip(self.centres.tolist(), np.split(pairs[:, 1], first[1:])))
 
@@ -129,7 +130,7 @@ class Stars:
         return {name: torch.from_numpy(np.asarray(value)) for name, value in
                 (('target', target), ('reference', reference), ('there', there.astype(np.float32)), ('angle', angle.astype(np.float32)))}
 
-# %% ../../nbs/5_beyond/05_learning.ipynb #dc1635b2
+# %% ../../nbs/5_beyond/05_learning.ipynb #b8ec7c64
 def copy_loss(
     net: ExemplarNet, # matcher
     vectors: Tensor, # descriptors of a batch of stars, shape (4 * S, 64, h, w)
@@ -143,7 +144,7 @@ def copy_loss(
     one = F.huber_loss(net.matcher.weights(cosines) @ flat[leaf], flat[centre])
     return (one + F.huber_loss(net.matcher.weights(cosines.transpose(1, 2)) @ flat[centre], flat[leaf])) / 2
 
-# %% ../../nbs/5_beyond/05_learning.ipynb #48f76a80
+# %% ../../nbs/5_beyond/05_learning.ipynb #889be10d
 def colour_loss(
     out: Tensor, # predicted ab / AB_SCALE, shape (B, 2, h, w)
     true: Tensor, # the right one, same shape
@@ -156,7 +157,7 @@ def colour_loss(
     chroma, wanted = (x.norm(dim=1).mean((1, 2)) for x in (out, true))
     return (each * 0.3 / (0.1 + simple)).mean() + vivid * ((chroma - wanted) / (wanted + 0.2)).pow(2).mean()
 
-# %% ../../nbs/5_beyond/05_learning.ipynb #eaedb427
+# %% ../../nbs/5_beyond/05_learning.ipynb #51f3ea71
 def trainable(
     net: ExemplarNet, # its body keeps the first blocks, all depthwise kernels and BatchNorm's statistics
     config: ExemplarConfig # rates, frozen
@@ -170,7 +171,7 @@ def trainable(
     rest = [*net.matcher.parameters(), *net.fusion.parameters()]
     return [{'params': rest, 'lr': config.lr}, {'params': [p for p in net.body.parameters() if p.requires_grad], 'lr': config.body_lr}]
 
-# %% ../../nbs/5_beyond/05_learning.ipynb #062a2ed8
+# %% ../../nbs/5_beyond/05_learning.ipynb #1116fb8c
 def rate(
     step: int, # number of the step
     config: ExemplarConfig # steps, warmup
@@ -179,7 +180,7 @@ def rate(
     done = step / config.steps
     return min(1., (done + 1e-3) / config.warmup) * (0.5 + 0.5 * math.cos(math.pi * max(0., (done - config.warmup) / (1 - config.warmup))))
 
-# %% ../../nbs/5_beyond/05_learning.ipynb #187c28b9
+# %% ../../nbs/5_beyond/05_learning.ipynb #dba29402
 def star_losses(
     net: ExemplarNet, # what learns
     stars: Stars, # where the pictures come from
@@ -198,7 +199,7 @@ def star_losses(
         out = net.fusion([m[target] for m in maps], seen.context[target], copy, pair['there'])
     return copied, colour_loss(out.float(), true, copy.mean.float(), config.vivid)
 
-# %% ../../nbs/5_beyond/05_learning.ipynb #9844471d
+# %% ../../nbs/5_beyond/05_learning.ipynb #22297a53
 @torch.no_grad()
 def validate(
     net: ExemplarNet, # the network as it is
@@ -222,7 +223,7 @@ def validate(
         if hist is None: hist = histograms(*(normalize_ab(x * AB_SCALE) for x in (ours, true)))
     return {name: torch.cat(parts).numpy() for name, parts in found.items()}, hist
 
-# %% ../../nbs/5_beyond/05_learning.ipynb #2c0ee7db
+# %% ../../nbs/5_beyond/05_learning.ipynb #96293e57
 def train_exemplar(
     sets: list[PhotoSet], # prepared pictures of one size, with classes and a split
     out: str | Path, # folder of the run
@@ -251,7 +252,7 @@ def train_exemplar(
     _fit(run, net.to(memory_format=torch.channels_last), opt, photos, found, config, quiet)
     return run.folder
 
-# %% ../../nbs/5_beyond/05_learning.ipynb #749f3214
+# %% ../../nbs/5_beyond/05_learning.ipynb #e56f3a13
 def _open_run(out: Path, about: dict, resume: bool) -> Run:
     "A new run, or the one to go on with."
     run, path = Run(out, save_exemplar_net, load_exemplar_net), out / 'config.json'
@@ -263,7 +264,7 @@ def _open_run(out: Path, about: dict, resume: bool) -> Run:
         raise ValueError(f"{out}: cannot resume with other settings: {', '.join(changed)}")
     return run
 
-# %% ../../nbs/5_beyond/05_learning.ipynb #8e3b3c7e
+# %% ../../nbs/5_beyond/05_learning.ipynb #1be9ba69
 def _fit(run: Run, net: ExemplarNet, opt, photos: LabSet, found, config: ExemplarConfig, quiet: bool):
     "Run the steps that are left."
     stars, rates = Stars(photos, found['train'], config), (config.lr, config.body_lr)
@@ -280,7 +281,7 @@ def _fit(run: Run, net: ExemplarNet, opt, photos: LabSet, found, config: Exempla
         run.step = step + 1
         if run.step % config.period == 0 or run.step == config.steps: started = _mark(run, net, opt, photos, found, config, started)
 
-# %% ../../nbs/5_beyond/05_learning.ipynb #040d8077
+# %% ../../nbs/5_beyond/05_learning.ipynb #9e04ca98
 def _mark(run: Run, net: ExemplarNet, opt, photos: LabSet, found, config: ExemplarConfig, started: float) -> float:
     "Validate, note it, and keep a checkpoint."
     trained, epoch = time.perf_counter(), -(-run.step // config.period)
@@ -299,7 +300,7 @@ def _mark(run: Run, net: ExemplarNet, opt, photos: LabSet, found, config: Exempl
     run.save(net, opt, is_best)
     return time.perf_counter()
 
-# %% ../../nbs/5_beyond/05_learning.ipynb #bcca1547
+# %% ../../nbs/5_beyond/05_learning.ipynb #0ccf2a5c
 def export_exemplar(
     run: str | Path, # folder of a run
     out: str | Path, # folder to write

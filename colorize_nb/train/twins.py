@@ -108,8 +108,9 @@ def find_twins(
         for some in np.split(rows, range(256, len(rows), 256)) if len(pool) else ():
             both = 1 - torch.cdist(shares[some], shares[pool], p=1) / 2
             other = group[some][:, None] != group[pool]
-            column, shared = (x.numpy() for x in _best(both, deep[some] @ deep[pool].T, other, nearest, count))
-            row, kept = np.nonzero(shared >= 0)[0], shared >= 0
-            found.append(np.stack([some[row], pool[column[kept]], shared[kept]]))
+            best = _best(both, deep[some] @ deep[pool].T, other, nearest, count)
+            column, shared = (part.numpy() for part in best)
+            row, rank = np.nonzero(shared >= 0)
+            found.append(np.stack([some[row], pool[column[row, rank]], shared[row, rank]]))
     target, twin, shared = np.concatenate(found, 1)
     return Twins(target.astype(np.int64), twin.astype(np.int64), shared.astype(np.float32))
