@@ -39,28 +39,94 @@ def _leave(message: str):
     raise SystemExit(2)
 
 # %% ../nbs/appendix/13_commands.ipynb #d133d765
+def _how(weights: str, size: Optional[int], strength: float, box: Optional[str], mask: Optional[Path],
+         references: list[str], best: int, quality: int):
+    "What was said about colouring; `auto:` words name where references are found."
+    from colorize_nb.jobs.plan import How
+    pool = tuple(word.removeprefix('auto:') for word in references if word.startswith('auto:'))
+    numbers = None if box is None else tuple(int(part) if part.strip().isdigit() else -1 for part in box.split(','))
+    if numbers and (len(numbers) != 4 or min(numbers) < 0):
+        raise ValueError(f'--reference-box: expected x,y,width,height in pixels, not {box!r}')
+    return How(weights, size, strength, numbers, mask and str(mask), pool, best, quality)
+
+def _is_single(targets: list[str]) -> bool:
+    "One photograph, and not a folder or a pattern?"
+    import glob
+    return len(targets) == 1 and not Path(targets[0]).is_dir() and (Path(targets[0]).exists()
+                                                                    or not glob.has_magic(targets[0]))
+
+# %% ../nbs/appendix/13_commands.ipynb #6daaac16
+def _many(targets: list[str], references: list[str], out: Optional[str], how, format: str, blend: bool, jobs: int,
+          overwrite: bool, watch_: bool):
+    "Colour many photographs: exit code 1 if some could not be."
+    from dataclasses import replace
+    from colorize_nb.data.pictures import check_place
+    from colorize_nb.jobs.local import Job, default_jobs
+    from colorize_nb.jobs.plan import Plan, make_plan
+    from colorize_nb.jobs.watch import watch
+    if watch_ and not out: raise ValueError('--watch: name a folder for the results with -o')
+    if how.best > 1 and not blend:
+        raise ValueError('--best: several references for each of many photographs need --blend')
+    if out and Path(out).suffix: raise ValueError(f'{out}: several photographs need a folder for their results')
+    check_place(Path(f'result.{format}'))
+    make = lambda: make_plan(targets, references, out and Path(out), f'.{format}', blend)
+    plan = Plan(Path(out), []) if watch_ else make()
+    if references and (watch_ or any(not task.references for task in plan.tasks)):
+        how = replace(how, pool=how.pool + tuple(references))
+    _prepare(how, references)
+    with Job(plan.root, how, jobs or default_jobs(), overwrite) as job:
+        if watch_: watch(make, job, lambda report: print(report, file=sys.stderr, flush=True))
+        report = job.run(plan.tasks)
+    print(report, file=sys.stderr)
+    print(plan.root)
+    if report.failed: raise typer.Exit(1)
+
+def _prepare(how, references: list[str]):
+    "Build the index before the workers need it, or say that colours will be guessed."
+    from colorize_nb.control import Painter
+    if how.pool: Painter(how)
+    elif not references: print("no reference: the colours are the model's own guess", file=sys.stderr)
+
+# %% ../nbs/appendix/13_commands.ipynb #39cba8b5
 @app.command()
 def colorize(
-    target: Annotated[Path, typer.Argument(help='the picture to colour')],
-    output: Annotated[Path, typer.Option('--output', '-o', help='where to write the coloured picture')],
-    reference: Annotated[Optional[Path],
-                         typer.Option('--reference', '-r',
-                                      help='the picture to take colours from; without one, colours '
-                                           'are guessed')] = None,
+    targets: Annotated[list[str], typer.Argument(metavar='TARGET',
+                                                 help='photographs, folders or patterns; - reads standard input')],
+    output: Annotated[Optional[str], typer.Option('--output', '-o',
+                                                  help='a file, or a folder for many photographs; - writes standard '
+                                                       'output; default: NAME_coloured.png beside each')] = None,
+    reference: Annotated[list[str], typer.Option('--reference', '-r',
+                                                 help='the picture to take colours from, may be repeated; for many '
+                                                      'photographs a folder, paired by name; auto:FOLDER finds the '
+                                                      'best; without one, colours are guessed')] = [],
     weights: Annotated[str, typer.Option(help="a model folder, a run folder, or 'default'")] = 'default',
-    size: Annotated[int, typer.Option(min=16,
-                                      help='short side, in pixels, of the copy on which colours are computed')] = 160,
+    size: Annotated[Optional[int], typer.Option(min=16, help='side, in pixels, of the copy on which colours are '
+                                                             "computed; default: the model's own")] = None,
+    strength: Annotated[float, typer.Option(min=0, max=3, help='of the colours: 0 grey, 1 as predicted')] = 1.,
+    blend: Annotated[bool, typer.Option('--blend', help='all references in one result, by region')] = False,
+    best: Annotated[int, typer.Option('--best', '-k', min=1, max=8, help='how many references auto: finds')] = 1,
+    reference_box: Annotated[Optional[str], typer.Option(help='x,y,width,height: take colours from there')] = None,
+    reference_mask: Annotated[Optional[Path], typer.Option(help='picture, white where colours are taken')] = None,
+    explain: Annotated[Optional[Path], typer.Option(help='write a picture that shows why: matches, confidence')] = None,
+    overwrite: Annotated[bool, typer.Option('--overwrite', help='replace files that are there already')] = False,
+    jobs: Annotated[int, typer.Option(min=0, help='processes for many photographs; 0: one for two cores')] = 0,
+    format: Annotated[Optional[str], typer.Option(help='jpg, png, tif, webp or bmp; default: see -o')] = None,
+    quality: Annotated[int, typer.Option(min=1, max=100, help='of JPEG and WebP files')] = 95,
+    watch: Annotated[bool, typer.Option('--watch', help='go on colouring what comes into the folder')] = False,
 ):
-    """Colour a photograph after the colours of another.
+    """Colour photographs after the colours of others.
 
-    Example: colorize-nb colorize grey.jpg --reference garden.jpg -o coloured.png
+    Example: colorize-nb colorize grey.jpg -r garden.jpg
+    Example: colorize-nb colorize album -r auto:colour_photos -o coloured --jobs 2
     """
-    from colorize_nb.colorizer import Colorizer
-    from colorize_nb.data.pictures import check_place, open_picture, save_picture
-    check_place(output)
-    photo = open_picture(target)
-    save_picture(Colorizer.from_pretrained(weights, size=size)(photo.image, reference), output, like=photo)
-    print(output)
+    named = [word for word in reference if not word.startswith('auto:')]
+    how = _how(weights, size, strength, reference_box, reference_mask, reference, best, quality)
+    if watch or not _is_single(targets):
+        if explain: raise ValueError('--explain: for one photograph')
+        return _many(targets, named, output, how, format or 'png', blend, jobs, overwrite, watch)
+    from colorize_nb.jobs.one import Wish, colour_one
+    for path in colour_one(Wish(targets[0], tuple(named), output, blend, overwrite, format, explain), how):
+        if path != '-': print(path)
 
 # %% ../nbs/appendix/13_commands.ipynb #c0384d0d
 @app.command()
@@ -237,25 +303,34 @@ def _named(words: list[str]) -> dict[str, Path]:
         if '=' not in word: raise ValueError(f'{word}: expected NAME=DIR')
     return {name: Path(folder) for name, folder in (word.split('=', 1) for word in words)}
 
+def _models(words: list[str]) -> dict[str, str]:
+    "RUN and NAME=RUN words as a dictionary, a RUN under its folder's name."
+    models = [word.split('=', 1) if '=' in word else (Path(word).name, word) for word in words]
+    if len(dict(models)) < len(words): raise ValueError(f"{' '.join(words)}: two models of one name; say NAME=RUN")
+    return dict(models)
+
 @app.command()
 def evaluate(
-    data: Annotated[Path,
-                    typer.Option(help='a prepared folder (its validation photos are taken) or a folder of photos')],
-    weights: Annotated[str, typer.Option(help="a model folder, a run folder, or 'default'")] = 'default',
+    data: Annotated[list[Path],
+                    typer.Option(help='a prepared folder (its validation photos are taken) or a folder of photos; '
+                                      'further ones are asked twin only')],
+    weights: Annotated[list[str],
+                       typer.Option(help="a model folder, a run folder, 'default', or NAME=RUN; may be repeated: the "
+                                         "first is 'ours', the others get rows by their names")] = ['default'],
     protocol: Annotated[str,
-                        typer.Option(help="self, recolour, exemplar, drawn, wrong (several with "
+                        typer.Option(help="self, recolour, exemplar, drawn, wrong, twin (several with "
                                           "commas), or 'all'")] = 'all',
     limit: Annotated[Optional[int], typer.Option(min=1, help='use this many targets only')] = None,
     json_: Annotated[Optional[Path], typer.Option('--json', help='where to write the results')] = None,
     out: Annotated[Path, typer.Option(help='folder for rows, pictures and the contact sheet')] = Path('out/evaluation'),
     predictions: Annotated[list[str], typer.Option(help="NAME=DIR: another tool's results, may be repeated")] = [],
     without: Annotated[Optional[Path], typer.Option(help='a run trained without PatchMatch, for its row')] = None,
-    compare: Annotated[list[str],
-                       typer.Option(help='NAME=RUN: another colorizer as a row of its own, may be repeated')] = [],
     classifier: Annotated[Optional[Path], typer.Option(help='RGB similarity network, for top-1 and KID')] = None,
     lpips: Annotated[Optional[Path], typer.Option(help='AlexNet weights, for LPIPS')] = None,
     inception: Annotated[Optional[Path], typer.Option(help='Inception weights, for KID and FID')] = None,
-    size: Annotated[int, typer.Option(min=32, help='side at which all is measured, in pixels')] = 128,
+    size: Annotated[int, typer.Option(min=32, help='side of the square photos, in pixels; twin takes whole '
+                                                   'ones')] = 128,
+    half: Annotated[Optional[str], typer.Option(help='A or B: take half of the photos only')] = None,
     export_targets: Annotated[Optional[Path],
                               typer.Option(help='measure nothing, write the grey targets and references there for '
                                                 'another tool')] = None,
@@ -264,14 +339,12 @@ def evaluate(
 
     Example: colorize-nb evaluate --weights default --data runs/data --protocol all --json evaluation.json
     """
-    from colorize_nb.colorizer import Colorizer
     from colorize_nb.evaluate.methods import export_targets as write_targets
     from colorize_nb.evaluate.runner import evaluate
     if export_targets:
-        return print(write_targets(data, export_targets, protocol, limit, size), 'pictures in', export_targets)
-    others = {name: Colorizer.from_pretrained(run) for name, run in _named(compare).items()}
-    evaluate(weights, data, protocol, limit, json_, out, _named(predictions), without, others, classifier, lpips,
-             inception, size)
+        return print(write_targets(data[0], export_targets, protocol, limit, size), 'pictures in', export_targets)
+    evaluate(_models(weights), data, protocol, limit, json_, out, _named(predictions), without, None, classifier, lpips,
+             inception, size, half=half)
     print(json_ or out)
 
 @app.command()

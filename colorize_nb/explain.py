@@ -35,7 +35,7 @@ def find_matches(
     reference_lab: Tensor # CIE Lab, shape (1, 3, H2, W2)
 ) -> Matches: # on the model's finest grid
     "Ask a colorizer for its matches."
-    if hasattr(colorizer, 'matches'): return colorizer.matches(target_l, reference_lab)
+    if hasattr(colorizer, 'matches'): return Matches(*colorizer.matches(target_l, reference_lab))
     found = correspond(colorizer.features, target_l, reference_lab[:, :1], **colorizer.matching)
     return Matches(found.there[0], found.similarity[0][0, 0].clamp(0, 1), found.reference_map)
 
@@ -56,7 +56,7 @@ def explain(
     reference: Image.Image # RGB picture
 ) -> Explanation: # to be drawn by `draw_explanation`
     "Matches, copied colours, and where they were not followed."
-    small, other = (rgb_to_lab(to_tensor(np.asarray(reduced(photo, colorizer.size))))[None]
+    small, other = (rgb_to_lab(to_tensor(np.asarray(colorizer.small(photo))))[None]
                     for photo in (target, reference))
     matches = find_matches(colorizer, small[:, :1], other)
     copied = warp(other[:, 1:], matches.index[None], matches.reference_map, tuple(small.shape[-2:]))

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 import numpy as np
 from .color import rgb_to_lab, to_tensor
 from .colorizer import Colorizer, reduced
@@ -42,13 +42,23 @@ def _colour_shares(ab: Tensor) -> Tensor:
     return _shares(8 * a + b, 64)
 
 # %% ../nbs/6_people/03_retrieve.ipynb #677a6ea4
+@torch.no_grad()
+def _maps(colorizer: Colorizer, l: Tensor) -> list[Tensor]:
+    "Feature maps of lightness (1, 1, H, W), the coarsest last."
+    return colorizer.net.maps(l) if hasattr(colorizer, 'net') else l_features(colorizer.features, l)
+
+def _network(colorizer: Colorizer) -> str:
+    "Tells networks apart."
+    net = colorizer.net if hasattr(colorizer, 'net') else colorizer.features
+    return fingerprint(f'{SHORT} {GRID} {CELL}'.encode(), *weight_bytes(net))
+
 def describe(
-    net: nn.Module, # the L network of a colorizer
+    colorizer: Colorizer, # lends its network
     photo: Image.Image # RGB picture, any size
 ) -> dict[str, Tensor]: # 'what' (C,), 'layout' (16, 64), 'light' (10,), 'colour' (64,), 'chroma' ()
     "All that is compared, for one photograph."
     lab = rgb_to_lab(to_tensor(np.asarray(reduced(photo, SHORT))))
-    fine, coarse = l_features(net, lab[None, :1])[-2:]
+    fine, coarse = _maps(colorizer, lab[None, :1])[-2:]
     what = torch.cat([F.normalize(level.mean((-2, -1)), dim=1)[0] for level in (fine, coarse)]) / 2 ** .5
     layout = F.adaptive_avg_pool2d(fine, GRID)[0].flatten(1).T @ _projection(fine.shape[1])
     light = _shares((lab[0] / 10).long().clamp(0, 9), 10)
@@ -75,10 +85,6 @@ def index_file(
     cache = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache')
     return cache / 'colorize_nb' / f'{fingerprint(*(os.path.abspath(word).encode() for word in words))}.safetensors'
 
-def _network(net: nn.Module) -> str:
-    "Tells networks apart."
-    return fingerprint(f'{SHORT} {GRID} {CELL}'.encode(), *weight_bytes(net))
-
 # %% ../nbs/6_people/03_retrieve.ipynb #1462fda9
 def _read_index(file: Path, network: str) -> dict[str, tuple]:
     "Rows that were kept: name -> (stamp, row, or None for a file that could not be read)."
@@ -101,24 +107,24 @@ def _stamp(path: Path) -> tuple[int, int]:
     about = path.stat()
     return about.st_size, about.st_mtime_ns
 
-def _row(net: nn.Module, path: Path) -> dict[str, Tensor] | None:
+def _row(colorizer: Colorizer, path: Path) -> dict[str, Tensor] | None:
     "The description of a file in half precision; None where it is no picture."
-    try: return {key: value.half() for key, value in describe(net, load_image(path)).items()}
+    try: return {key: value.half() for key, value in describe(colorizer, load_image(path)).items()}
     except (ValueError, OSError): return None
 
 def open_index(
     words: tuple[str, ...], # the collection: files, folders (with their subfolders), patterns
-    net: nn.Module, # the L network of a colorizer
+    colorizer: Colorizer, # lends its network
     quiet: bool = False # no bar?
 ) -> Index: # up to date
     "The index of a collection: read, brought up to date and kept."
-    photos, file, network = find_photos(words), index_file(words), _network(net)
+    photos, file, network = find_photos(words), index_file(words), _network(colorizer)
     now = {os.path.relpath(path, photos.root): _stamp(path) for path in photos.files}
     kept = _read_index(file, network)
     known = {name: kept[name] for name, stamp in now.items() if name in kept and kept[name][0] == stamp}
     missing = [name for name in now if name not in known]
     for count, name in enumerate(progress(missing, 'looking at photographs', quiet=quiet or len(missing) < 20), 1):
-        known[name] = now[name], _row(net, photos.root / name)
+        known[name] = now[name], _row(colorizer, photos.root / name)
         if count % 500 == 0: _keep(file, known, network)
     if missing or len(known) != len(kept): _keep(file, known, network)
     return _as_index(photos.root, {name: known[name] for name in now if known[name][1] is not None})
@@ -236,7 +242,7 @@ def measure_suggestions(
     quiet: bool = False # no bar?
 ) -> dict: # 'psnr_ab': mean of each rival in both ways; 'gain': of found over each
     "Are the references that are found better than random ones?"
-    index = open_index(words, colorizer.features, quiet)
+    index = open_index(words, colorizer, quiet)
     rows = []
     for target in progress(_chosen_targets(index, count, seed), 'measuring', quiet=quiet):
         rivals, path = _rivals(index, target, seed), index.folder / index.names[target]

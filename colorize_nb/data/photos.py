@@ -86,6 +86,7 @@ class PhotoSet:
     valid: np.ndarray # bool (N,): is it a validation picture?
     source: Path | None = None # folder with the originals, if there is one
     stats: dict = field(default_factory=dict) # {'L': [mean, std], 'a': ..., 'b': ...} of the training pictures
+    groups: np.ndarray | None = None # duplicates share a number (N,); None: not looked for
 
     def __len__(self) -> int: return len(self.images)
     @property
@@ -346,7 +347,8 @@ def _open_photos(folder: str | Path) -> PhotoSet:
         raise ValueError(f'{folder}: images.npy, split.csv and data.json do not belong together; prepare it again')
     labels = np.array([info['classes'].index(row['class']) for row in rows])
     valid = np.array([row['split'] == 'valid' for row in rows])
+    groups = np.array([int(row['group'] or i) for i, row in enumerate(rows)])
     return PhotoSet(images, labels, info['classes'], [row['file'] for row in rows], valid, Path(info['source']),
-                    info['stats'])
+                    info['stats'], groups)
 
 PhotoSet.open = staticmethod(_open_photos)

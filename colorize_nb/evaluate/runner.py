@@ -23,12 +23,14 @@ from ..core.store import append_lines, fingerprint, read_json, read_lines, weigh
 from ..core.store import write_whole
 from ..data.photos import PhotoSet
 from . import metrics
-from .methods import TRUTH, Batch, _count, _protocols, _read_prediction, find_prediction
-from .methods import methods_of
-from .questions import ANGLES, PROTOCOLS, Pool, _file, _key, make_pair, open_pool, variants
+from .methods import TRUTH, Batch, _count, _protocols, _read_prediction, asked_in
+from .methods import find_prediction, methods_of
+from .questions import ANGLES, PROTOCOLS, TWIN, Pool, _file, _key, make_pair, open_pool
+from .questions import variants
 from .report import COLUMNS, SHOWN, Judges, _save_strips, _set_measures, _table_name
-from .report import contact_sheet, differences, load_judges, measure, print_tables, rank_failures
-from .report import summarise
+from .report import contact_sheet, differences, load_judges, measure, over_base, print_tables
+from .report import rank_failures, summarise
+from .twin import run_collections, whole_methods
 
 # %% ../../nbs/4_proof/06_runner.ipynb #a6eb4a2f
 class _Rows:
@@ -139,7 +141,7 @@ def _run_group(group: _Group, pool: Pool, methods: dict, predictions: dict,
         for k in range(max(map(len, questions))):
             batch = Batch([make_pair(name, pool, i, asked[k]) for i,
                            asked in zip(group.targets, questions) if k < len(asked)], store)
-            done.append((batch, _colour(batch, methods, predictions)))
+            done.append((batch, _colour(batch, asked_in(name, methods), predictions)))
     return done
 
 def _judge_group(done: list, judges: Judges, classes: list[str], out: Path, widen: bool) -> list[dict]:
@@ -173,8 +175,8 @@ def _per_picture(rows: list[dict]) -> dict:
     for row in rows:
         table = tables.setdefault(_table_name(row), {'pictures': {}, 'methods': {}})
         table['pictures'].setdefault(row['key'],
-                                     {'file': row['file'], 'variant': row['variant'], 'class': row['class'],
-                                      'feature_size': row['feature_size']})
+                                     {name: row[name] for name in ('file', 'variant', 'class', 'feature_size',
+                                                                   'reference') if name in row})
         table['methods'].setdefault(row['method'], {})[row['key']] = row['values']
     return {name: {'pictures': list(table['pictures'].values()),
                    'methods': {method: {measure: [v[key].get(measure) if key in v else None
@@ -198,10 +200,11 @@ def rows_of(
 
 # %% ../../nbs/4_proof/06_runner.ipynb #b28bdf2a
 def evaluate(
-    # a trained colorizer: folder, 'default', object; None: baselines and predictions only
-    weights: str | Path | Colorizer | None,
-    data: str | Path | PhotoSet, # photos, see `open_pool`
-    protocol: str = 'all', # one of PROTOCOLS, several with commas, or 'all'
+    # a trained colorizer: folder, 'default', object; several by name, the first is 'ours'; None: only what needs none
+    weights: str | Path | Colorizer | dict[str, str | Path | Colorizer] | None,
+    # photos, see `open_pool`; of several folders the first is asked everything, the others *twin*
+    data: str | Path | PhotoSet | list[str | Path],
+    protocol: str = 'all', # one of PROTOCOLS or 'twin', several with commas, or 'all'
     limit: int | None = None, # number of targets; None takes all
     json_file: str | Path | None = None, # where to write the results; None: results.json in `out`
     out: str | Path = 'out/evaluation', # folder for rows, pictures and the contact sheet
@@ -215,28 +218,32 @@ def evaluate(
     size: int = 128, # side at which all is measured, pixels
     references: int = 2, # references per target in *exemplar*
     batch_size: int = 16, # targets coloured together
+    half: str | None = None, # 'A' or 'B' takes half of the photos, see `half_of`
     quiet: bool = False # no progress bar and no tables?
 ) -> dict: # config, tables, differences, failures, per-picture numbers, what was not measured
     "Take a colorizer, the baselines and other tools through the protocols; goes on where an interrupted call stopped."
-    started, out, names = time.time(), Path(out), _protocols(protocol)
+    started, out, names = time.time(), Path(out), _protocols(protocol, (*PROTOCOLS, TWIN))
     if references < 1 or batch_size < 1 or (limit is not None and limit < 1):
         raise ValueError(f'limit, references and batch_size must be at least 1, got {limit}, {references}, '
                          f'{batch_size}')
     predictions = {name: _folder(name, folder) for name, folder in (predictions or {}).items()}
-    open_net = lambda net: net if net is None or isinstance(net, Colorizer) else Colorizer.from_pretrained(net)
-    colorizer, plain = open_net(weights), open_net(without)
-    (judges, missing), pool = load_judges(classifier, lpips, inception), open_pool(data, size)
-    methods = methods_of(colorizer, plain, others)
+    label, colorizer, rivals = _models(weights)
+    plain, data = without and _open_net(without), data if isinstance(data, list) else [data]
+    (judges, missing), pool = load_judges(classifier, lpips, inception), open_pool(data[0], size, half=half)
+    methods = methods_of(colorizer, plain, others, rivals)
     if taken := set(predictions) & {*methods, TRUTH}:
         raise ValueError(f'predictions: the name {sorted(taken)[0]!r} is taken by a row of ours')
-    config = _config(weights, colorizer, plain, others or {}, pool, names, limit, size, references, batch_size,
-                     predictions, judges)
+    config = _config(label, colorizer, plain, (others or {}) | rivals, pool, names, limit, size, references, batch_size,
+                     predictions, judges) | {'half': half}
     _same_run(out, config)
-    rows = _run(pool, names, limit, methods, predictions, references, batch_size, judges, out, quiet)
+    store, squares = _Rows(out / 'rows.jsonl'), [name for name in names if name != TWIN]
+    rows = _run(pool, squares, limit, methods, predictions, references, batch_size, judges, store, out,
+                quiet) if squares else []
+    if TWIN in names: rows += run_collections(data, whole_methods(colorizer, rivals), store, half, limit, out, quiet)
     if not rows:
         raise ValueError(f'{pool.name}: no question can be asked, the {len(pool)} photos give no reference of '
                          f'the same class')
-    for name in predictions:
+    for name in predictions if squares else ():
         if not any(row['method'] == name for row in rows):
             raise ValueError(f'predictions {name}: no file in {predictions[name]} has the name of a target, such as '
                              f'{pool.files[0]}')
@@ -250,15 +257,24 @@ def evaluate(
     return result
 
 # %% ../../nbs/4_proof/06_runner.ipynb #c3e1607b
+def _open_net(net: str | Path | Colorizer) -> Colorizer:
+    return net if isinstance(net, Colorizer) else Colorizer.from_pretrained(net)
+
+def _models(weights) -> tuple[str, Colorizer | None, dict[str, Colorizer]]:
+    "Name of the first model, the model, and the others by name."
+    if weights is None: return 'no colorizer', None, {}
+    if isinstance(weights, Colorizer): return 'a colorizer in memory', weights, {}
+    if not isinstance(weights, dict): weights = {Path(weights).name: weights}
+    (label, first), *rest = ((name, _open_net(net)) for name, net in weights.items())
+    return label, first, dict(rest)
+
 def _folder(name: str, folder: str | Path) -> Path:
     if not Path(folder).is_dir(): raise FileNotFoundError(f'predictions {name}: {folder} is not a folder')
     return Path(folder)
 
-def _config(weights, colorizer, plain, others, pool, names, limit, size, references, batch_size, predictions,
+def _config(label, colorizer, plain, others, pool, names, limit, size, references, batch_size, predictions,
             judges) -> dict:
     "What is needed to repeat an evaluation; `repeat` must not change within a folder."
-    label = 'no colorizer' if weights is None else 'a colorizer in memory' if isinstance(weights,
-        Colorizer) else Path(weights).name
     repeat = {'weights': _digest(colorizer), 'without': _digest(plain),
               'others': {name: _digest(other) for name, other in others.items()}, 'photos': pool.digest, 'size': size,
               'references': references,
@@ -269,9 +285,9 @@ def _config(weights, colorizer, plain, others, pool, names, limit, size, referen
             'versions': {name: version(name) for name in ('torch', 'numpy', 'scikit-image')}
             | {'python': platform.python_version(), 'machine': f'{platform.system()} {platform.machine()}'}}
 
-def _run(pool, names, limit, methods, predictions, references, batch_size, judges, out, quiet) -> list[dict]:
+def _run(pool, names, limit, methods, predictions, references, batch_size, judges, store, out, quiet) -> list[dict]:
     "All groups: coloured here, measured by a second thread, rows appended as they come."
-    store, waiting, wanted = _Rows(out / 'rows.jsonl'), [], set()
+    waiting, wanted = [], set()
     take = lambda: store.append(waiting.pop(0).result())
     with ThreadPoolExecutor(1) as judge:
         try:
@@ -282,7 +298,7 @@ def _run(pool, names, limit, methods, predictions, references, batch_size, judge
                          folder in predictions.items()
                          if any(not store.has(key, name) and find_prediction(folder, key, file) for key,
                                 file in questions)}
-                complete = all(store.has(key, name) for key, _ in questions for name in methods)
+                complete = all(store.has(key, name) for key, _ in questions for name in asked_in(key.split('/')[0], methods))
                 if complete and not tools: continue
                 done = _run_group(group, pool, {} if complete else methods, tools if complete else predictions,
                                   references)
@@ -297,7 +313,8 @@ def _run(pool, names, limit, methods, predictions, references, batch_size, judge
 
 def _result(config, rows, pool, judges, missing, seconds) -> dict:
     "Everything that goes into the JSON."
-    tables, missing = summarise(rows), dict(missing)
+    rows, missing = over_base(rows), dict(missing)
+    tables = summarise(rows)
     for method, values in _set_measures(rows, pool, judges, missing).items(): tables['exemplar'][method] |= values
     order = [name for name in PROTOCOLS if name in tables] + [name for name in tables if ':' in name]
     failures = {name: rank_failures(rows, name) for name in ('self', 'recolour', 'exemplar') if name in tables}
