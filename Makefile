@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN = .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help demo test notebooks lab soak readme clean
+.PHONY: help demo test notebooks lab soak fuzz readme clean
 
 help:
 	@echo "make demo       install, then colour drawn flowers and write out/demo.png"
@@ -11,6 +11,7 @@ help:
 	@echo "make lab        open the course in JupyterLab"
 	@echo "make notebooks  run every notebook, nothing else"
 	@echo "make soak       the long versions of the tests (kill and resume twenty times)"
+	@echo "make fuzz       ten minutes of atheris on the picture loader"
 	@echo "make readme     write README.md from nbs/index.ipynb"
 
 $(BIN)/python:
@@ -40,6 +41,12 @@ notebooks: .venv/.installed-dev
 
 soak: .venv/.installed-dev
 	SOAK=1 $(BIN)/python -m pytest tests
+
+FUZZ_SECONDS ?= 600
+fuzz: .venv/.installed-dev
+	$(BIN)/python -m pip install -q -e '.[fuzz]'
+	mkdir -p out
+	$(BIN)/python tests/fuzz_pictures.py atheris $(FUZZ_SECONDS)
 
 lab: .venv/.installed-dev
 	$(BIN)/jupyter lab nbs/index.ipynb

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['app', 'bench', 'Space', 'main', 'colorize', 'data', 'similarity', 'train', 'finetune', 'demo', 'page', 'evaluate',
-           'ablate', 'figures', 'bench_patchmatch_command', 'bench_train_command']
+           'ablate', 'figures', 'bench_patchmatch_command', 'bench_train_command', 'bench_colorize_command',
+           'bench_fullsize_command']
 
 # %% ../nbs/appendix/13_commands.ipynb #44a5ccf6
 import sys
@@ -38,41 +39,94 @@ def _leave(message: str):
     raise SystemExit(2)
 
 # %% ../nbs/appendix/13_commands.ipynb #d133d765
-def _check_picture_name(path: Path):
-    "Can a picture be written there?"
-    from PIL import Image
-    if path.suffix.lower() not in Image.registered_extensions():
-        raise ValueError(f'{path}: cannot write this kind of file; try .png or .jpg')
-    if not path.parent.is_dir(): raise FileNotFoundError(f'{path.parent}: no such folder')
+def _how(weights: str, size: Optional[int], strength: float, box: Optional[str], mask: Optional[Path],
+         references: list[str], best: int, quality: int):
+    "What was said about colouring; `auto:` words name where references are found."
+    from colorize_nb.jobs.plan import How
+    pool = tuple(word.removeprefix('auto:') for word in references if word.startswith('auto:'))
+    numbers = None if box is None else tuple(int(part) if part.strip().isdigit() else -1 for part in box.split(','))
+    if numbers and (len(numbers) != 4 or min(numbers) < 0):
+        raise ValueError(f'--reference-box: expected x,y,width,height in pixels, not {box!r}')
+    return How(weights, size, strength, numbers, mask and str(mask), pool, best, quality)
 
-def _save_picture(picture, path: Path):
-    "Write a picture so that it is either whole or not there."
-    from PIL import Image
-    from colorize_nb.core.store import write_whole
-    suffix = path.suffix.lower()
-    options = {'quality': 95} if suffix in ('.jpg', '.jpeg', '.webp') else {}
-    write_whole(path, lambda file: picture.save(file, Image.registered_extensions()[suffix], **options))
+def _is_single(targets: list[str]) -> bool:
+    "One photograph, and not a folder or a pattern?"
+    import glob
+    return len(targets) == 1 and not Path(targets[0]).is_dir() and (Path(targets[0]).exists()
+                                                                    or not glob.has_magic(targets[0]))
 
+# %% ../nbs/appendix/13_commands.ipynb #6daaac16
+def _many(targets: list[str], references: list[str], out: Optional[str], how, format: str, blend: bool, jobs: int,
+          overwrite: bool, watch_: bool):
+    "Colour many photographs: exit code 1 if some could not be."
+    from dataclasses import replace
+    from colorize_nb.data.pictures import check_place
+    from colorize_nb.jobs.local import Job, default_jobs
+    from colorize_nb.jobs.plan import Plan, make_plan
+    from colorize_nb.jobs.watch import watch
+    if watch_ and not out: raise ValueError('--watch: name a folder for the results with -o')
+    if how.best > 1 and not blend:
+        raise ValueError('--best: several references for each of many photographs need --blend')
+    if out and Path(out).suffix: raise ValueError(f'{out}: several photographs need a folder for their results')
+    check_place(Path(f'result.{format}'))
+    make = lambda: make_plan(targets, references, out and Path(out), f'.{format}', blend)
+    plan = Plan(Path(out), []) if watch_ else make()
+    if references and (watch_ or any(not task.references for task in plan.tasks)):
+        how = replace(how, pool=how.pool + tuple(references))
+    _prepare(how, references)
+    with Job(plan.root, how, jobs or default_jobs(), overwrite) as job:
+        if watch_: watch(make, job, lambda report: print(report, file=sys.stderr, flush=True))
+        report = job.run(plan.tasks)
+    print(report, file=sys.stderr)
+    print(plan.root)
+    if report.failed: raise typer.Exit(1)
+
+def _prepare(how, references: list[str]):
+    "Build the index before the workers need it, or say that colours will be guessed."
+    from colorize_nb.control import Painter
+    if how.pool: Painter(how)
+    elif not references: print("no reference: the colours are the model's own guess", file=sys.stderr)
+
+# %% ../nbs/appendix/13_commands.ipynb #39cba8b5
 @app.command()
 def colorize(
-    target: Annotated[Path, typer.Argument(help='the picture to colour')],
-    output: Annotated[Path, typer.Option('--output', '-o', help='where to write the coloured picture')],
-    reference: Annotated[Optional[Path],
-                         typer.Option('--reference', '-r',
-                                      help='the picture to take colours from; without one, colours '
-                                           'are guessed')] = None,
+    targets: Annotated[list[str], typer.Argument(metavar='TARGET',
+                                                 help='photographs, folders or patterns; - reads standard input')],
+    output: Annotated[Optional[str], typer.Option('--output', '-o',
+                                                  help='a file, or a folder for many photographs; - writes standard '
+                                                       'output; default: NAME_coloured.png beside each')] = None,
+    reference: Annotated[list[str], typer.Option('--reference', '-r',
+                                                 help='the picture to take colours from, may be repeated; for many '
+                                                      'photographs a folder, paired by name; auto:FOLDER finds the '
+                                                      'best; without one, colours are guessed')] = [],
     weights: Annotated[str, typer.Option(help="a model folder, a run folder, or 'default'")] = 'default',
-    size: Annotated[int, typer.Option(min=16,
-                                      help='short side, in pixels, of the copy on which colours are computed')] = 160,
+    size: Annotated[Optional[int], typer.Option(min=16, help='side, in pixels, of the copy on which colours are '
+                                                             "computed; default: the model's own")] = None,
+    strength: Annotated[float, typer.Option(min=0, max=3, help='of the colours: 0 grey, 1 as predicted')] = 1.,
+    blend: Annotated[bool, typer.Option('--blend', help='all references in one result, by region')] = False,
+    best: Annotated[int, typer.Option('--best', '-k', min=1, max=8, help='how many references auto: finds')] = 1,
+    reference_box: Annotated[Optional[str], typer.Option(help='x,y,width,height: take colours from there')] = None,
+    reference_mask: Annotated[Optional[Path], typer.Option(help='picture, white where colours are taken')] = None,
+    explain: Annotated[Optional[Path], typer.Option(help='write a picture that shows why: matches, confidence')] = None,
+    overwrite: Annotated[bool, typer.Option('--overwrite', help='replace files that are there already')] = False,
+    jobs: Annotated[int, typer.Option(min=0, help='processes for many photographs; 0: one for two cores')] = 0,
+    format: Annotated[Optional[str], typer.Option(help='jpg, png, tif, webp or bmp; default: see -o')] = None,
+    quality: Annotated[int, typer.Option(min=1, max=100, help='of JPEG and WebP files')] = 95,
+    watch: Annotated[bool, typer.Option('--watch', help='go on colouring what comes into the folder')] = False,
 ):
-    """Colour a photograph after the colours of another.
+    """Colour photographs after the colours of others.
 
-    Example: colorize-nb colorize grey.jpg --reference garden.jpg -o coloured.png
+    Example: colorize-nb colorize grey.jpg -r garden.jpg
+    Example: colorize-nb colorize album -r auto:colour_photos -o coloured --jobs 2
     """
-    from colorize_nb.colorizer import Colorizer
-    _check_picture_name(output)
-    _save_picture(Colorizer.from_pretrained(weights, size=size)(target, reference), output)
-    print(output)
+    named = [word for word in reference if not word.startswith('auto:')]
+    how = _how(weights, size, strength, reference_box, reference_mask, reference, best, quality)
+    if watch or not _is_single(targets):
+        if explain: raise ValueError('--explain: for one photograph')
+        return _many(targets, named, output, how, format or 'png', blend, jobs, overwrite, watch)
+    from colorize_nb.jobs.one import Wish, colour_one
+    for path in colour_one(Wish(targets[0], tuple(named), output, blend, overwrite, format, explain), how):
+        if path != '-': print(path)
 
 # %% ../nbs/appendix/13_commands.ipynb #c0384d0d
 @app.command()
@@ -405,4 +459,51 @@ def bench_train_command(
           f"then {result['epoch_minutes']:.1f} min an epoch")
     for name, hours in result['hours_150_epochs'].items():
         print(f'150 epochs {name}: {hours:.1f} h (thesis, V100: {53 if name.startswith("with ") else 3} h)')
+    if json_: write_json(json_, result)
+
+# %% ../nbs/appendix/13_commands.ipynb #557e3489
+@bench.command(name='colorize')
+def bench_colorize_command(
+    baseline: Annotated[Optional[Path], typer.Option(help='another copy of the source, measured in turns')] = None,
+    sizes: Annotated[str, typer.Option(help='which sizes, with commas')] = '256 px,2 MP,12 MP,50 MP',
+    suffixes: Annotated[str, typer.Option(help='formats of the results, with commas')] = '.jpg,.png',
+    folder: Annotated[int, typer.Option(min=0, help='photos in the folder; 0: none')] = 24,
+    repeats: Annotated[int, typer.Option(min=1, help='runs of each; the fastest counts')] = 3,
+    json_: Annotated[Optional[Path], typer.Option('--json', help='keep the result in this file')] = None,
+):
+    """Time colouring from the shell to the file, its parts, its memory, and folders.
+
+    Example: colorize-nb bench colorize --json colouring.json
+    """
+    from colorize_nb.bench.colouring import SIZES, bench_colouring, colouring_table
+    from colorize_nb.core.store import write_json
+    wanted = sizes.split(',')
+    if set(wanted) - set(SIZES): raise ValueError(f"--sizes: {sizes}: choose from {', '.join(SIZES)}")
+    chosen = {size: SIZES[size] for size in wanted}
+    result = bench_colouring(chosen, baseline, repeats, tuple(suffixes.split(',')), folder)
+    print(colouring_table(result))
+    if json_: write_json(json_, result)
+
+@bench.command(name='fullsize')
+def bench_fullsize_command(
+    photos: Annotated[list[Path], typer.Argument(help='folders of photographs')],
+    factor: Annotated[list[int], typer.Option(min=2, help='how many times colours are reduced; may be repeated')] = [4],
+    limit: Annotated[Optional[int], typer.Option(min=1, help='at most so many photos')] = None,
+    json_: Annotated[Optional[Path], typer.Option('--json', help='keep the result in this file')] = None,
+):
+    """Measure how well colours are enlarged, and how long joining 12 megapixels takes.
+
+    Example: colorize-nb bench fullsize PHOTOS --json fullsize.json
+    """
+    from colorize_nb.bench.colouring import bench_enlarging, bench_joining
+    from colorize_nb.bench.matching import describe_machine
+    from colorize_nb.core.store import write_json
+    result = dict(machine=describe_machine(), joining=bench_joining(),
+                  enlarging=[bench_enlarging(photos, by, limit) for by in factor])
+    for row in result['joining']:
+        print(f"{row['way']:28} {row['seconds']:6.2f} s {row['cpu_seconds']:6.2f} CPU s {row['moved']:9.3%} of L moved")
+    for part in result['enlarging']:
+        for name, row in part['rows'].items():
+            print(f"{part['factor']} x {name:24} {row['edges']:6.1%} at edges, {row['everywhere']:6.1%} everywhere, "
+                  f"{row['worse_edges']} of {part['photos']} photos worse at edges")
     if json_: write_json(json_, result)

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from .color import L_MEAN, L_STD
 from .core.store import read_metadata, save_tensors
 
@@ -19,6 +20,12 @@ from .core.store import read_metadata, save_tensors
 CHANNELS = (64, 64, 128, 256, 512)
 
 # %% ../nbs/1_colour/03_features.ipynb #572d91a8
+class _Undrawn(TorchFunctionMode):
+    "Networks built in here draw no random weights: they are about to be loaded, and drawing takes longer."
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        drawing = func.__name__ in ('kaiming_uniform_', 'uniform_', 'normal_')
+        return None if drawing else func(*args, **(kwargs or {}))
+
 class Block(nn.Module):
     "Two convolutions and a way around them, with torchvision's names (He et al. 2015)."
     def __init__(self,
@@ -225,6 +232,6 @@ def load_net(
     about = read_metadata(path)
     if about.get('kind') != 'similarity':
         raise ValueError(f"{path}: holds {about.get('kind', 'unnamed weights')}, not a similarity network")
-    net = SimilarityNet(about['space'], about['n_classes'])
-    net.load_state_dict(_float(load_file(path)))
+    with _Undrawn(): net = SimilarityNet(about['space'], about['n_classes'])
+    net.load_state_dict(_float(load_file(path)), assign=True)
     return net.eval()

@@ -3,8 +3,9 @@ import subprocess, sys
 import numpy as np, pytest, torch
 from PIL import Image
 from colorize_nb.color import rgb_to_lab, to_tensor
-from colorize_nb.colorizer import Colorizer, correspond, join_full_size
+from colorize_nb.colorizer import Colorizer, correspond
 from colorize_nb.data.garden import draw_flower
+from colorize_nb.fullsize import join_full_size
 from colorize_nb.features import similarity_net
 from colorize_nb.match.field import warp
 

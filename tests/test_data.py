@@ -10,14 +10,13 @@ from PIL import Image
 from colorize_nb.data import duplicates
 from colorize_nb.data import garden
 from colorize_nb.data import photos as photo_sets
-from colorize_nb.data import pictures
 from colorize_nb.color import rgb_to_lab, to_tensor
 from colorize_nb.data.augment import apply_affine, augment_affine
 from colorize_nb.data.duplicates import join_groups, similar_pairs
 from colorize_nb.data.garden import DRAWN_KINDS, N_COLOURINGS, draw_flower, drawn_petal_mask
 from colorize_nb.data.photos import FLOWERS, PhotoSet, draw_split, find_photos, lab_statistics, prepare
 from colorize_nb.data.photos import recorded_split, split_table, valid_counts
-from colorize_nb.data.pictures import load_image
+from colorize_nb.data.pictures import load_image, open_picture
 from colorize_nb.data.sources import download, tensorflow_source, unpack
 
 ROOT = Path(__file__).parents[1]
@@ -143,8 +142,8 @@ def test_transparency_animation_and_palette(photo, tmp_path):
     assert load_image(save(clear, tmp_path / 'c.png')).getpixel((0, 0)) == (255, 255, 255)
     moving = tmp_path / 'm.gif'
     Image.new('RGB', (8, 8), 'red').save(moving, save_all=True, append_images=[Image.new('RGB', (8, 8), 'blue')])
-    image, notes = pictures._read(moving)
-    assert image.getpixel((0, 0)) == (255, 0, 0) and 'first of 2 frames' in notes
+    first = open_picture(moving)
+    assert first.image.getpixel((0, 0)) == (255, 0, 0) and 'first of 2 frames' in first.notes
     indexed = photo.quantize(8)
     assert load_image(save(indexed, tmp_path / 't.png', transparency=0)).mode == 'RGB'
 
@@ -174,8 +173,8 @@ def test_size_limits(tmp_path):
     wide = save(Image.new('L', (16000, 9000)), tmp_path / 'wide.jpg', quality=20)
     with pytest.raises(ValueError, match='128 million') as e: load_image(wide)
     one_line(e)
-    small, notes = pictures._read(wide, fit=64)
-    assert max(small.size) <= 2000 and 'at a fraction' in notes[0]
+    small = open_picture(wide, fit=64)
+    assert max(small.image.size) <= 2000 and 'at a fraction' in small.notes[0]
     bomb = save(Image.new('1', (20000, 20000)), tmp_path / 'bomb.png')
     with pytest.raises(ValueError, match='128 million') as e: load_image(bomb)
     one_line(e)

@@ -29,7 +29,7 @@ from ..core.progress import progress
 from ..core.store import fingerprint, read_json, write_json, write_whole
 from .duplicates import LOOK, _look, join_groups, similar_pairs
 from .garden import DRAWN_KINDS, N_COLOURINGS, draw_flower
-from .pictures import _read
+from .pictures import open_picture
 
 # %% ../../nbs/2_data/03_photos.ipynb #6aad291f
 FLOWERS = {'daisy': (764, 81), 'dandelion': (1052, 94), 'rose': (784, 74), 'sunflower': (733, 69), 'tulip': (984, 95)}
@@ -183,7 +183,8 @@ def _square(image: Image.Image, size: int) -> np.ndarray:
 def _prepare_one(path: Path, file: str, size: int) -> dict:
     "Decode, clean and shrink one file: a record for the report, with the picture unless it was removed."
     try:
-        image, notes = _read(path, fit=size)
+        picture = open_picture(path, fit=size)
+        image, notes = picture.image, picture.notes
         if min(image.size) < MIN_SIDE: raise ValueError(f'{path}: {image.width} x {image.height} pixels is too small')
     except (ValueError, PermissionError) as e:
         return {'file': file, 'action': 'removed', 'reason': str(e).removeprefix(f'{path}: ')}

@@ -9,13 +9,14 @@ __all__ = ['HIST_EDGES', 'Run', 'histograms', 'open_pictures', 'Snapshots']
 import math
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
 from fastcore.basics import patch
-from torch import Tensor
+from torch import Tensor, nn
 from ..color import denormalize_ab, lab_to_rgb, rgb_to_lab, to_tensor, to_uint8
 from ..colorizer import MATCHING, correspond, full_size, network_input
 from ..core.store import append_lines, put, read_lines, write_whole
@@ -28,9 +29,12 @@ from ..unet import UNet, load_unet, save_unet
 class Run:
     "The folder of a run: its record, its checkpoints, and how far it has come."
     def __init__(self,
-        folder: str | Path # the run's folder
+        folder: str | Path, # the run's folder
+        keep: Callable = save_unet, # writes the network into a file
+        read: Callable = load_unet # reads it again
     ):
         self.folder, self.step, self.best, self.lines = Path(folder), 0, math.inf, []
+        self.keep, self.read_net = keep, read
         self.record = self.folder / 'record.jsonl'
 
     def note(self,
@@ -56,7 +60,7 @@ class Run:
 # %% ../../nbs/2_data/08_runs.ipynb #0c0a0fd8
 @patch
 def save(self: Run,
-    unet: UNet, # weights to keep
+    net: nn.Module, # weights to keep
     opt: torch.optim.Optimizer, # state to keep
     is_best: bool # are these the best weights so far?
 ):
@@ -67,7 +71,7 @@ def save(self: Run,
     aside = self.folder / (name + '.tmp')
     try:
         aside.mkdir(parents=True)
-        save_unet(unet, aside / 'last.safetensors', step=self.step)
+        self.keep(net, aside / 'last.safetensors', step=self.step)
         shutil.copyfile(aside / 'last.safetensors' if is_best or not old else self.folder / old / 'best.safetensors',
                         aside / 'best.safetensors')
         torch.save({'step': self.step, 'best': self.best, 'record': length, 'opt': opt.state_dict()},
@@ -91,13 +95,13 @@ def _pointer(self: Run) -> str:
 
 @patch
 def load(self: Run,
-    unet: UNet, # gets the weights
+    net: nn.Module, # gets the weights
     opt: torch.optim.Optimizer # gets the state
 ):
     "Go back to the checkpoint: weights, optimiser, step, and the record cut to its length."
     self._sweep()
     folder = self.folder / self._pointer()
-    unet.load_state_dict(load_unet(folder / 'last.safetensors').state_dict())
+    net.load_state_dict(self.read_net(folder / 'last.safetensors').state_dict())
     state = torch.load(folder / 'state.pt', map_location='cpu', weights_only=True)
     opt.load_state_dict(state['opt'])
     self.step, self.best = state['step'], state['best']
