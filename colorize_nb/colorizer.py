@@ -23,7 +23,7 @@ from .data.pictures import load_image
 from .features import WEIGHTS, SimilarityNet, l_features, load_net
 from .fusion import AB_SCALE, ExemplarNet, load_exemplar_net
 from .match.attention import Copy, enlarge
-from .match.field import compose, warp
+from .match.field import Field, compose, warp
 from .match.pyramid import match_pyramid
 from .unet import UNet, load_unet
 

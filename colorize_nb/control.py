@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 from .color import rgb_to_lab, to_tensor
-from .colorizer import Colorizer, join_full_size
+from .colorizer import Colorizer
+from .fullsize import join_full_size
 from .data.pictures import Picture, encode_picture, load_image, open_picture
 from .explain import find_matches
 from .jobs.plan import How

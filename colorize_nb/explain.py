@@ -13,7 +13,8 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 from .color import rgb_to_lab, to_tensor
-from .colorizer import Colorizer, correspond, join_full_size, reduced
+from .colorizer import Colorizer, correspond
+from .fullsize import join_full_size
 from .match.field import warp
 
 # %% ../nbs/6_people/02_explain.ipynb #45c5e012
