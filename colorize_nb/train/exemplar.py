@@ -6,7 +6,7 @@
 __all__ = ['ExemplarConfig', 'LabSet', 'twin_pairs', 'Stars', 'copy_loss', 'colour_loss', 'trainable', 'rate', 'star_losses',
            'validate', 'train_exemplar', 'export_exemplar']
 
-# %% ../../nbs/5_beyond/05_learning.ipynb #a9fe00c8
+# %% ../../nbs/5_beyond/05_learning.ipynb #d63eb4bf
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 import math
@@ -27,13 +27,14 @@ from ..match.attention import copy_colours, enlarge
 from .runs import Run, histograms
 from .twins import find_twins
 
-# %% ../../nbs/5_beyond/05_learning.ipynb #e2239e4f
+# %% ../../nbs/5_beyond/05_learning.ipynb #a1528112
 @dataclass(frozen=True)
 class ExemplarConfig:
     "All decisions of a run of the default model."
     preset: str = 'default' # its name
     seed: int = 0 # of the initial weights, stars, views and chances
     steps: int = 2500 # updates of the weights
+    first: int = 1000 # steps in which body and matcher learn alone, before the fusion joins
     stars: int = 6 # a step: a picture and three of its twins each
     size: int = 256 # side of the pictures, in pixels
     lr: float = 1e-3 # highest learning rate of matcher and fusion
@@ -49,7 +50,7 @@ class ExemplarConfig:
     period: int = 250 # steps between checkpoints, and between validations
     limit: int | None = None # use this many training pictures of each kind only
 
-# %% ../../nbs/5_beyond/05_learning.ipynb #15120cfc
+# %% ../../nbs/5_beyond/05_learning.ipynb #8ccdbc13
 class LabSet:
     "Several sets of photos as lightness at full size and colour at a quarter, in memory."
     def __init__(self,
@@ -72,7 +73,7 @@ class LabSet:
         l, ab = self.l[rows] / 2.55, self.ab[rows] / AB_SCALE
         return (l, ab) if view is None else (apply_affine(l, view, l.shape[-1]), apply_affine(ab, view, ab.shape[-1]))
 
-# %% ../../nbs/5_beyond/05_learning.ipynb #a22734f6
+# %% ../../nbs/5_beyond/05_learning.ipynb #ef44cf08
 def twin_pairs(
     sets: list[PhotoSet], # pictures with classes and a split
     folder: str | Path | None = None, # where to keep deep features, see `find_twins`
@@ -90,7 +91,7 @@ def twin_pairs(
     number = np.repeat(np.arange(len(sets)), [len(photos) for photos in sets])
     return {'train': np.concatenate(train), 'valid': np.concatenate(valid), 'number': number}
 
-# %% ../../nbs/5_beyond/05_learning.ipynb #329c8111
+# %% ../../nbs/5_beyond/05_learning.ipynb #7bd22f7c
 class Stars:
     "Batches as a function of (seed, step): pictures with three twins each."
     def __init__(self,
@@ -130,7 +131,7 @@ class Stars:
         return {name: torch.from_numpy(np.asarray(value)) for name, value in
                 (('target', target), ('reference', reference), ('there', there.astype(np.float32)), ('angle', angle.astype(np.float32)))}
 
-# %% ../../nbs/5_beyond/05_learning.ipynb #b8ec7c64
+# %% ../../nbs/5_beyond/05_learning.ipynb #94e7b2b9
 def copy_loss(
     net: ExemplarNet, # matcher
     vectors: Tensor, # descriptors of a batch of stars, shape (4 * S, 64, h, w)
@@ -144,7 +145,7 @@ def copy_loss(
     one = F.huber_loss(net.matcher.weights(cosines) @ flat[leaf], flat[centre])
     return (one + F.huber_loss(net.matcher.weights(cosines.transpose(1, 2)) @ flat[centre], flat[leaf])) / 2
 
-# %% ../../nbs/5_beyond/05_learning.ipynb #889be10d
+# %% ../../nbs/5_beyond/05_learning.ipynb #6fea2cb0
 def colour_loss(
     out: Tensor, # predicted ab / AB_SCALE, shape (B, 2, h, w)
     true: Tensor, # the right one, same shape
@@ -157,7 +158,7 @@ def colour_loss(
     chroma, wanted = (x.norm(dim=1).mean((1, 2)) for x in (out, true))
     return (each * 0.3 / (0.1 + simple)).mean() + vivid * ((chroma - wanted) / (wanted + 0.2)).pow(2).mean()
 
-# %% ../../nbs/5_beyond/05_learning.ipynb #51f3ea71
+# %% ../../nbs/5_beyond/05_learning.ipynb #ab468953
 def trainable(
     net: ExemplarNet, # its body keeps the first blocks, all depthwise kernels and BatchNorm's statistics
     config: ExemplarConfig # rates, frozen
@@ -171,7 +172,7 @@ def trainable(
     rest = [*net.matcher.parameters(), *net.fusion.parameters()]
     return [{'params': rest, 'lr': config.lr}, {'params': [p for p in net.body.parameters() if p.requires_grad], 'lr': config.body_lr}]
 
-# %% ../../nbs/5_beyond/05_learning.ipynb #1116fb8c
+# %% ../../nbs/5_beyond/05_learning.ipynb #59013d3a
 def rate(
     step: int, # number of the step
     config: ExemplarConfig # steps, warmup
@@ -180,7 +181,7 @@ def rate(
     done = step / config.steps
     return min(1., (done + 1e-3) / config.warmup) * (0.5 + 0.5 * math.cos(math.pi * max(0., (done - config.warmup) / (1 - config.warmup))))
 
-# %% ../../nbs/5_beyond/05_learning.ipynb #dba29402
+# %% ../../nbs/5_beyond/05_learning.ipynb #b76b395f
 def star_losses(
     net: ExemplarNet, # what learns
     stars: Stars, # where the pictures come from
@@ -196,10 +197,11 @@ def star_losses(
         target, reference = pair['target'], pair['reference']
         true, lent = (rotate_hue(ab[rows], pair['angle']) for rows in (target, reference))
         copy = net.copy(seen.vectors[target], seen.vectors[reference], lent)
-        out = net.fusion([m[target] for m in maps], seen.context[target], copy, pair['there'])
+        if step < config.first: out = enlarge(copy.soft * pair['there'][:, None, None, None], true.shape[-2:])
+        else: out = net.fusion([m[target] for m in maps], seen.context[target], copy, pair['there'])
     return copied, colour_loss(out.float(), true, copy.mean.float(), config.vivid)
 
-# %% ../../nbs/5_beyond/05_learning.ipynb #22297a53
+# %% ../../nbs/5_beyond/05_learning.ipynb #b0312328
 @torch.no_grad()
 def validate(
     net: ExemplarNet, # the network as it is
@@ -223,7 +225,7 @@ def validate(
         if hist is None: hist = histograms(*(normalize_ab(x * AB_SCALE) for x in (ours, true)))
     return {name: torch.cat(parts).numpy() for name, parts in found.items()}, hist
 
-# %% ../../nbs/5_beyond/05_learning.ipynb #96293e57
+# %% ../../nbs/5_beyond/05_learning.ipynb #c46884d2
 def train_exemplar(
     sets: list[PhotoSet], # prepared pictures of one size, with classes and a split
     out: str | Path, # folder of the run
@@ -252,7 +254,7 @@ def train_exemplar(
     _fit(run, net.to(memory_format=torch.channels_last), opt, photos, found, config, quiet)
     return run.folder
 
-# %% ../../nbs/5_beyond/05_learning.ipynb #e56f3a13
+# %% ../../nbs/5_beyond/05_learning.ipynb #7c2dc901
 def _open_run(out: Path, about: dict, resume: bool) -> Run:
     "A new run, or the one to go on with."
     run, path = Run(out, save_exemplar_net, load_exemplar_net), out / 'config.json'
@@ -264,7 +266,7 @@ def _open_run(out: Path, about: dict, resume: bool) -> Run:
         raise ValueError(f"{out}: cannot resume with other settings: {', '.join(changed)}")
     return run
 
-# %% ../../nbs/5_beyond/05_learning.ipynb #1be9ba69
+# %% ../../nbs/5_beyond/05_learning.ipynb #c3650ba9
 def _fit(run: Run, net: ExemplarNet, opt, photos: LabSet, found, config: ExemplarConfig, quiet: bool):
     "Run the steps that are left."
     stars, rates = Stars(photos, found['train'], config), (config.lr, config.body_lr)
@@ -281,7 +283,7 @@ def _fit(run: Run, net: ExemplarNet, opt, photos: LabSet, found, config: Exempla
         run.step = step + 1
         if run.step % config.period == 0 or run.step == config.steps: started = _mark(run, net, opt, photos, found, config, started)
 
-# %% ../../nbs/5_beyond/05_learning.ipynb #9e04ca98
+# %% ../../nbs/5_beyond/05_learning.ipynb #bad01652
 def _mark(run: Run, net: ExemplarNet, opt, photos: LabSet, found, config: ExemplarConfig, started: float) -> float:
     "Validate, note it, and keep a checkpoint."
     trained, epoch = time.perf_counter(), -(-run.step // config.period)
@@ -300,7 +302,7 @@ def _mark(run: Run, net: ExemplarNet, opt, photos: LabSet, found, config: Exempl
     run.save(net, opt, is_best)
     return time.perf_counter()
 
-# %% ../../nbs/5_beyond/05_learning.ipynb #0ccf2a5c
+# %% ../../nbs/5_beyond/05_learning.ipynb #a2e7a189
 def export_exemplar(
     run: str | Path, # folder of a run
     out: str | Path, # folder to write
