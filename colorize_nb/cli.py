@@ -99,7 +99,7 @@ def colorize(
                                                  help='the picture to take colours from, may be repeated; for many '
                                                       'photographs a folder, paired by name; auto:FOLDER finds the '
                                                       'best; without one, colours are guessed')] = [],
-    weights: Annotated[str, typer.Option(help="a model folder, a run folder, or 'default'")] = 'default',
+    weights: Annotated[str, typer.Option(help="a model folder, a run folder, 'default' or 'thesis'")] = 'default',
     size: Annotated[Optional[int], typer.Option(min=16, help='side, in pixels, of the copy on which colours are '
                                                              "computed; default: the model's own")] = None,
     strength: Annotated[float, typer.Option(min=0, max=3, help='of the colours: 0 grey, 1 as predicted')] = 1.,
@@ -181,7 +181,7 @@ def _similarity_net(path: Optional[Path], data: Optional[Path], space: str, untr
     "A named network, or the one in the prepared folder, or the one that ships, or (for tests) an untrained one."
     from colorize_nb.features import WEIGHTS, load_net, similarity_net
     names = [path, data and data / f'similarity-{space}' / 'model.safetensors',
-             WEIGHTS / 'default' / 'features.safetensors' if space == 'L' else None]
+             WEIGHTS / 'thesis' / 'features.safetensors' if space == 'L' else None]
     for name in filter(None, names):
         if name == path or name.is_file():
             net = load_net(name)
@@ -194,14 +194,15 @@ def _similarity_net(path: Optional[Path], data: Optional[Path], space: str, untr
 @app.command()
 def train(
     out: Annotated[Path, typer.Option(help='folder of the run')],
-    data: Annotated[Optional[Path],
-                    typer.Option(help='a prepared folder; the tiny preset can do without and draws flowers')] = None,
-    preset: Annotated[str, typer.Option(help='tiny, laptop, thesis or unstable')] = 'laptop',
+    data: Annotated[list[Path], typer.Option(help='a prepared folder; the tiny preset can do without and draws '
+                                                  'flowers; the default preset takes several')] = [],
+    preset: Annotated[str, typer.Option(help='default, or by the thesis: tiny, laptop, thesis, unstable')] = 'laptop',
     resume: Annotated[bool, typer.Option('--resume', help='go on with the run in the folder')] = False,
     patchmatch: Annotated[Optional[bool],
                           typer.Option('--patchmatch/--no-patchmatch',
                                        help='with hints from PatchMatch or without')] = None,
-    epochs: Annotated[Optional[int], typer.Option(min=1)] = None,
+    steps: Annotated[Optional[int], typer.Option(min=1, help='of the default preset')] = None,
+    epochs: Annotated[Optional[int], typer.Option(min=1, help='of the other presets')] = None,
     batch_size: Annotated[Optional[int], typer.Option(min=2)] = None,
     width: Annotated[Optional[int], typer.Option(min=1, help='of the U-Net')] = None,
     lr_max: Annotated[Optional[float], typer.Option(help='highest learning rate')] = None,
@@ -228,8 +229,11 @@ def train(
     Example: colorize-nb train --data runs/data --preset laptop --out runs/first
     """
     from colorize_nb.data.photos import PhotoSet
+    if preset == 'default': return print(_train_exemplar(data, out, resume, steps=steps, limit=limit, seed=seed))
     from colorize_nb.train.loop import train
     from colorize_nb.train.pairs import make_config
+    if len(data) > 1: raise ValueError(f'--data: the {preset} preset takes one prepared folder, not {len(data)}')
+    data = data[0] if data else None
     config = make_config(preset, patchmatch=patchmatch, epochs=epochs, batch_size=batch_size, width=width,
                          lr_max=lr_max, alpha=alpha, hue_rotation=hue_rotation, copies=copies, residual=residual,
                          limit=limit, seed=seed)
@@ -242,13 +246,23 @@ def train(
     print(train(photos, out, config, net, judge, cache=data and data / 'cache', resume=resume))
 
 # %% ../nbs/appendix/13_commands.ipynb #a0f3b4ab
+def _train_exemplar(data: list[Path], out: Path, resume: bool, **changes) -> Path:
+    "A run of the default preset."
+    from dataclasses import replace
+    from colorize_nb.data.photos import PhotoSet
+    from colorize_nb.train.exemplar import ExemplarConfig, train_exemplar
+    if not data: raise ValueError('--data: the default preset needs prepared folders; `colorize-nb data --size 256` '
+                                  'makes them')
+    config = replace(ExemplarConfig(), **{name: value for name, value in changes.items() if value is not None})
+    return train_exemplar([PhotoSet.open(one) for one in data], out, config, cache=data[0] / 'cache', resume=resume)
+
 @app.command()
 def finetune(
     data: Annotated[Path, typer.Option(help='your photos: a folder of class folders, or a flat folder')],
     out: Annotated[Path, typer.Option(help='folder of the run; `colorize --weights` takes it')],
     from_: Annotated[str,
                      typer.Option('--from',
-                                  help="model to start from: a model folder, a run folder, or 'default'")] = 'default',
+                                  help="model to start from: a model folder, a run folder, 'default' or 'thesis'")] = 'default',
     epochs: Annotated[Optional[int], typer.Option(min=1, help='passes over your photos')] = None,
     rgb: Annotated[Optional[Path],
                    typer.Option(help='RGB network of the perceptual loss; without one, chrominance alone')] = None,
@@ -259,11 +273,15 @@ def finetune(
 
     Example: colorize-nb finetune --data MY_PHOTOS --from default --out runs/mine
     """
-    from colorize_nb.colorizer import Colorizer
+    from colorize_nb.colorizer import Colorizer, ExemplarColorizer
     from colorize_nb.data.photos import prepare
     from colorize_nb.train.loop import train
     from colorize_nb.train.pairs import make_config
     start = Colorizer.from_pretrained(from_)
+    if isinstance(start, ExemplarColorizer):
+        from colorize_nb.train.exemplar import finetune_exemplar
+        photos = prepare(data, out / 'data', size=start.size)
+        return print(finetune_exemplar(photos, out, start.net, epochs, limit, resume))
     judge = rgb and _similarity_net(rgb, None, 'RGB', False)
     config = make_config('finetune', width=start.unet.width, residual=start.unet.residual, epochs=epochs, limit=limit,
                          alpha=None if judge else 0.)
@@ -273,7 +291,7 @@ def finetune(
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help='folder for the picture')] = Path('out'),
-    weights: Annotated[str, typer.Option(help="a model folder, a run folder, or 'default'")] = 'default',
+    weights: Annotated[str, typer.Option(help="a model folder, a run folder, 'default' or 'thesis'")] = 'default',
 ):
     """Colour drawn flowers, whose true colours are known, after several references.
 
@@ -285,7 +303,7 @@ def demo(
 # %% ../nbs/appendix/13_commands.ipynb #abb50afd
 @app.command(name='app')
 def page(
-    weights: Annotated[str, typer.Option(help="a model folder, a run folder, or 'default'")] = 'default',
+    weights: Annotated[str, typer.Option(help="a model folder, a run folder, 'default' or 'thesis'")] = 'default',
     port: Annotated[int, typer.Option(help='where the page listens')] = 7860,
     share: Annotated[bool, typer.Option('--share', help='a public address, through gradio')] = False,
 ):

@@ -187,7 +187,7 @@ def similarity_net(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         net = SimilarityNet(space, n_classes).eval()
-    packaged = WEIGHTS / 'default' / 'features.safetensors'
+    packaged = WEIGHTS / 'thesis' / 'features.safetensors'
     if base is None and space == 'L' and packaged.is_file():
         net.body.load_state_dict(load_net(packaged).body.state_dict())
         return net, 'the L network shipped with colorize_nb'

@@ -25,7 +25,7 @@ from .records import Record, read_snapshots
 from .style import draw_table, picture_grid
 
 # %% ../../nbs/appendix/11_results.ipynb #bb564f7b
-SHIPPED = WEIGHTS/'default'
+SHIPPED = WEIGHTS/'thesis'
 
 def _folder(run): return run.folder if isinstance(run, Record) else Path(run)
 

@@ -319,7 +319,7 @@ def write_index(
 
 # %% ../../nbs/appendix/12_gallery.ipynb #7cd7f885
 def results_run(
-    name: str, # "plain", "patchmatch", "default" or "unstable"
+    name: str, # "plain", "patchmatch", "thesis" or "unstable"
     tiny: bool = None, # a tiny run instead of the committed record? None: as the environment variable TINY says
 ) -> Path: # a run folder
     "The committed record of that name, or a tiny run made on the spot."
@@ -332,7 +332,7 @@ def results_run(
     flowers = PhotoSet.drawn(40, size=80)
     nets = [similarity_net(space, 'untrained', n_classes=len(flowers.classes))[0] for space in ('L', 'RGB')]
     changes = {'plain': {'patchmatch': False}, 'patchmatch': {},
-               'default': {'hue_rotation': .5, 'copies': .5, 'residual': True},
+               'thesis': {'hue_rotation': .5, 'copies': .5, 'residual': True},
                'unstable': {'patchmatch': False, 'lr_start': 1., 'lr_max': 1.}}[name]
     return train(flowers, Path(mkdtemp())/f'tiny-{name}', make_config('tiny', epochs=10, **changes), *nets, quiet=True)
 
