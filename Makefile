@@ -37,7 +37,7 @@ test: .venv/.installed-dev
 	$(BIN)/python -m pytest tests
 
 notebooks: .venv/.installed-dev
-	$(BIN)/python -m pytest tests/test_notebooks.py
+	$(BIN)/python -m pytest tests/test_notebooks.py tests/test_exercises.py
 
 soak: .venv/.installed-dev
 	SOAK=1 $(BIN)/python -m pytest tests

@@ -53,6 +53,7 @@ def write_json(
     "Write a small JSON file, whole or not at all."
     write_whole(path, (json.dumps(content, indent=1) + '\n').encode())
 
+# %% ../../nbs/appendix/01_store.ipynb #91332bc8
 def read_json(
     path: str | Path # the file
 ): # what it holds
@@ -63,6 +64,16 @@ def read_json(
     except ValueError as error: raise ValueError(f'{path}: not readable as JSON ({error})') from None
 
 # %% ../../nbs/appendix/01_store.ipynb #d8cad955
+def _untorn(file) -> int:
+    "Length of a record up to its last complete line."
+    length = file.seek(0, os.SEEK_END)
+    if not length: return 0
+    file.seek(length - 1)
+    if file.read(1) == b'\n': return length
+    file.seek(0)
+    return file.read().rfind(b'\n') + 1
+
+# %% ../../nbs/appendix/01_store.ipynb #bfecf358
 def append_lines(
     path: str | Path, # the record; made where it is missing
     *objects # what to add, a line each
@@ -75,15 +86,7 @@ def append_lines(
         try: file.write(data); file.flush(); os.fsync(file.fileno())
         except OSError: os.ftruncate(file.fileno(), whole); raise
 
-def _untorn(file) -> int:
-    "Length of a record up to its last complete line."
-    length = file.seek(0, os.SEEK_END)
-    if not length: return 0
-    file.seek(length - 1)
-    if file.read(1) == b'\n': return length
-    file.seek(0)
-    return file.read().rfind(b'\n') + 1
-
+# %% ../../nbs/appendix/01_store.ipynb #a388d824
 def read_lines(
     path: str | Path # a file with one JSON object a line
 ) -> list[dict]: # its objects, in order
