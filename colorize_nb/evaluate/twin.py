@@ -131,7 +131,7 @@ def run_twins(
     return [store.rows[q.key, name] for q in questions for name in (*methods, TRUTH)]
 
 def run_collections(
-    data: list[str | Path | PhotoSet], # prepared folders, each a table of its own; plain folders have no split: no twins
+    data: list[str | Path | PhotoSet], # prepared folders, a table each; plain ones have no split, so no twins
     methods: dict[str, Method], # who answers
     store, # see `run_twins`
     half: str | None = None, # see `twin_questions`
