@@ -13,9 +13,10 @@ from colorize_nb.evaluate import metrics
 from colorize_nb.evaluate import questions
 from colorize_nb.evaluate import report
 from colorize_nb.evaluate import runner
+from colorize_nb.evaluate import twin
 from colorize_nb.color import rgb_to_lab, to_uint8
 from colorize_nb.colorizer import Colorizer
-from colorize_nb.data.photos import PhotoSet
+from colorize_nb.data.photos import PhotoSet, prepare
 from colorize_nb.features import save_net, similarity_net
 from colorize_nb.unet import UNet
 
@@ -44,6 +45,18 @@ def run(colorizer, photos, out, **options):
                            **{'limit': 4, 'size': SIZE, 'batch_size': 2, 'quiet': True, 'out': out, **options})
 
 
+@pytest.fixture(scope='module', autouse=True)
+def cheap_features():
+    "Twins are told by lightness in 36 cells: these tests need no network for that."
+    def embed_photos(photos, *args):
+        light = color.to_tensor(photos.images).mean(1, keepdim=True)
+        cells = torch.nn.functional.adaptive_avg_pool2d(light, 6).flatten(1)
+        return torch.nn.functional.normalize(cells - cells.mean(1, keepdim=True), dim=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('colorize_nb.train.twins.embed_photos', embed_photos)
+        yield
+
+
 @pytest.fixture(scope='module')
 def whole(colorizer, photos, tmp_path_factory):
     out = tmp_path_factory.mktemp('whole')
@@ -53,12 +66,14 @@ def whole(colorizer, photos, tmp_path_factory):
 def test_all_protocols_and_methods(whole):
     _, result = whole
     assert set(result['tables']) == {'self', 'recolour', 'exemplar', 'drawn',
-                                     *(f'wrong: {kind}' for kind in questions.WRONG)}
-    rows = [*baselines.BASELINES, rows_of_tables.COPY, rows_of_tables.WITHOUT, rows_of_tables.OURS]
+                                     'twin: photos in memory', *(f'wrong: {kind}' for kind in questions.WRONG)}
+    every = [*baselines.BASELINES, rows_of_tables.COPY, rows_of_tables.WITHOUT, rows_of_tables.OURS]
     for name, methods in result['tables'].items():
+        rows = [row for row in every if (name, row) != ('recolour', rows_of_tables.WITHOUT)]
         assert list(methods)[:len(rows)] == rows, name
-        for values in methods.values():
-            assert values[report.MAIN[name.split(':')[0]]]['n'] == 4
+        for method, values in methods.items():
+            measure = 'intersection' if method == rows_of_tables.TRUTH else report.MAIN[name.split(':')[0]]
+            assert measure not in values or values[measure]['n'] == 4
             for value in values.values(): assert value['low'] <= value['mean'] <= value['high']
     assert result['tables']['exemplar']['ours']['diversity']['mean'] >= 0
     assert set(result['not_measured']) == {'top1', 'kid_own', 'lpips', 'kid', 'fid'}
@@ -103,6 +118,7 @@ def test_interrupted_runs_go_on(whole, colorizer, photos, tmp_path, monkeypatch)
 
 def test_done_work_is_not_repeated(whole, colorizer, photos, monkeypatch):
     monkeypatch.setattr(runner, '_run_group', lambda *args: pytest.fail('coloured again'))
+    monkeypatch.setattr(twin, 'answer', lambda *args: pytest.fail('coloured again'))
     out, result = whole
     assert run(colorizer, photos, out)['tables'] == result['tables']
 
@@ -228,3 +244,90 @@ def test_export_then_predict(photos, tmp_path):
     assert count == len(list((tmp_path / 'give' / 'grey').glob('*.png'))) == 4
     picture = np.asarray(Image.open(next((tmp_path / 'give' / 'grey').glob('*.png'))))
     assert (picture.max(-1) - picture.min(-1)).max() <= 1
+
+
+def test_twin_compares_with_the_mean_colour(whole, photos):
+    table = whole[1]['tables']['twin: photos in memory']
+    assert set(table['mean colour']) == {'psnr_ab', 'ciede2000', 'chroma', 'intersection'}
+    assert set(table[rows_of_tables.TRUTH]) == {'chroma', 'intersection'} and table[rows_of_tables.TRUTH]['chroma']['mean'] == 1
+    ahead = table['ours']['over']['mean']
+    assert ahead == pytest.approx(table['ours']['psnr_ab']['mean'] - table['mean colour']['psnr_ab']['mean'], abs=2e-3)
+    assert ahead == whole[1]['differences']['twin: photos in memory']['mean colour']['mean']
+    pictures = whole[1]['per_picture']['twin: photos in memory']['pictures']
+    column = whole[1]['per_picture']['twin: photos in memory']['methods']['ours']
+    assert column['better'] == [float(gain > 0) for gain in column['over']]
+    number = {file: i for i, file in enumerate(photos.files)}
+    for picture in pictures:
+        target, reference = number[picture['file']], number[picture['reference']]
+        assert photos.valid[target] and not photos.valid[reference]
+        assert photos.labels[target] == photos.labels[reference]
+
+
+def test_self_is_compared_with_grey_and_recolour_with_nothing(whole):
+    tables = whole[1]['tables']
+    row = tables['self'][rows_of_tables.WITHOUT]
+    assert row['over']['mean'] == pytest.approx(row['psnr_ab']['mean'] - tables['self']['grey']['psnr_ab']['mean'], abs=2e-3)
+    assert 'over' not in tables['self']['grey'] and 'over' not in tables['recolour']['ours']
+
+
+def test_twin_gives_the_truth_the_last_word(photos, tmp_path):
+    question = twin.twin_questions(photos, 'garden', limit=1)[0]
+    truth, lent = (twin.whole_picture(photos, i) for i in (question.target, question.twin))
+    seen = []
+    def oracle(grey, reference): return seen.append((grey, reference)) or truth
+    rows = report.over_base(twin.answer(photos, question, {**twin.whole_methods(), 'oracle': oracle}, tmp_path))
+    values = {row['method']: row['values'] for row in rows}
+    assert values['oracle']['psnr_ab'] == metrics.PSNR_CAP and values['oracle']['ciede2000'] == 0
+    assert values['oracle']['better'] == 1 and values['grey']['chroma'] < .1
+    grey, reference = (np.asarray(picture).astype(int) for picture in seen[0])
+    assert np.ptp(grey, -1).max() <= 1 and np.array_equal(reference, np.asarray(lent)), 'the target may show no colour'
+    assert len(list(tmp_path.rglob('*.jpg'))) == 1
+
+
+def test_twin_reads_whole_originals_of_several_folders(colorizer, photos, tmp_path):
+    for name, keep in (('first', slice(0, 40)), ('second', slice(20, 60))):
+        for i in range(len(photos))[keep]:
+            path = tmp_path / 'originals' / name / photos.files[i]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            picture = Image.fromarray(photos.images[i])
+            picture.resize((96, 48)).save(path)
+        prepare(tmp_path / 'originals' / name, tmp_path / name, size=48, quiet=True)
+    folders = [tmp_path / 'first', tmp_path / 'second']
+    result = run(colorizer, folders, tmp_path / 'out', protocol='twin', limit=2)
+    assert set(result['tables']) == {'twin: first', 'twin: second'}
+    strips = [Image.open(path) for path in (tmp_path / 'out' / 'pictures' / 'twin').rglob('*.jpg')]
+    assert strips and all(strip.height == 48 + 14 and strip.width % 98 == 0 for strip in strips)
+    assert str(tmp_path) not in (tmp_path / 'out' / 'results.json').read_text()
+    again = PhotoSet.open(folders[0])
+    assert twin.whole_picture(again, 0).size == (96, 48) and twin.whole_picture(again, 0, 24).size == (48, 24)
+    with pytest.raises(ValueError, match='another collection is called first'):
+        run(colorizer, [folders[0], tmp_path / 'other' / 'first'], tmp_path / 'twice', protocol='twin')
+
+
+def test_a_further_model_adds_its_rows(colorizer, photos, tmp_path):
+    torch.manual_seed(1)
+    models = {'new': colorizer, 'old': Colorizer(colorizer.features, UNet(width=4))}
+    result = run(models, photos, tmp_path, protocol='self,recolour,twin', limit=2)
+    own = {'ours', 'old', 'ours, no reference', 'old, no reference', 'warped ab', *baselines.BASELINES}
+    for name, methods in result['tables'].items():
+        asked = {method for method in own if name != 'recolour' or not method.endswith('no reference')}
+        assert set(methods) - {rows_of_tables.TRUTH} == asked, name
+    twins = result['tables']['twin: photos in memory']
+    assert twins['old']['psnr_ab'] != twins['ours']['psnr_ab'] and 'over' in twins['old']
+    assert result['config']['weights'] == 'new' and list(result['config']['repeat']['others']) == ['old']
+
+
+def test_halves_share_nothing_and_miss_nothing(photos, tmp_path):
+    pools = [set(questions.open_pool(photos, SIZE, half=half).files) for half in ('A', 'B', None)]
+    asked = [{q.key for q in twin.twin_questions(photos, 'garden', half)} for half in ('A', 'B', None)]
+    for first, second, both in (pools, asked): assert first and second and first | second == both and not first & second
+    for half in 'AB':
+        result = run(None, photos, tmp_path / half, protocol='recolour,twin', limit=1, half=half)
+        for table in result['per_picture'].values(): assert {questions.half_of(p['file']) for p in table['pictures']} == {half}
+    with pytest.raises(ValueError, match="expected A or B, got 'C'"): run(None, photos, tmp_path / 'C', half='C')
+
+
+def test_twin_alone_needs_a_split(photos, tmp_path):
+    Image.fromarray(photos.images[0]).save(tmp_path / 'one.png')
+    with pytest.raises(ValueError, match='no question can be asked'):
+        run(None, tmp_path, tmp_path / 'out', protocol='twin')

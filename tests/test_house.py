@@ -7,8 +7,8 @@ root = Path(__file__).resolve().parent.parent / 'colorize_nb'
 ROOMS = ('core color data features match fullsize unet colorizer similarity search train evaluate figures bench '
          'cli app demo'.split())
 MODULES = {'core': 'store chance progress', 'data': 'garden augment pictures duplicates photos sources',
-           'match': 'field reference workers pyramid exact layout cpu cuda', 'train': 'pairs loss runs loop',
-           'evaluate': 'metrics baselines questions methods report runner ablations',
+           'match': 'field reference workers pyramid exact layout cpu cuda', 'train': 'twins pairs loss runs loop',
+           'evaluate': 'metrics baselines questions methods report twin runner ablations',
            'figures': 'style records distributions curves animation graphs photos results thesis',
            'bench': 'matching training colouring'}
 LATER = {('match.pyramid', f'match.{solver}') for solver in ('exact', 'cpu', 'cuda')} | {('cli', 'app'),

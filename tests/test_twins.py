@@ -26,7 +26,7 @@ def photos(): return PhotoSet.drawn(n=90, size=64, seed=11)
 def slowly(photos, targets, count, nearest):
     "The specification, pair by pair."
     shares, chroma = twins.colour_shares(photos.images)
-    deep, found = embed(photos.images).half().float(), []
+    shares, deep, found = F.normalize(shares.half().float(), p=1), embed(photos.images).half().float(), []
     group = np.arange(len(photos)) if photos.groups is None else photos.groups
     for t in targets:
         if chroma[t] < twins.CHROMA: continue

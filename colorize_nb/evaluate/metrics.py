@@ -144,6 +144,11 @@ def colourfulness(
     return opponents.std(-1, correction=0).norm(dim=-1) + .3 * opponents.mean(-1).norm(dim=-1)
 
 # %% ../../nbs/4_proof/01_metrics.ipynb #a4627f43
+def _chroma_ratio(lab: Tensor, true: Tensor) -> Tensor:
+    "`chroma_ratio` of Lab pictures."
+    found, true = (image[..., 1:, :, :].norm(dim=-3).mean((-2, -1)) for image in (lab, true))
+    return torch.where(true >= 1, found / true, torch.nan)
+
 def chroma_ratio(
     output: Tensor, # sRGB in [0, 1], shape (..., 3, H, W)
     truth: Tensor # sRGB in [0, 1], same shape
@@ -154,8 +159,7 @@ def chroma_ratio(
     to it is better. Source: this project; the paleness of averaged colours is that of Zhang et al., Colorful image
     colorization, 2016.
     """
-    found, true = (rgb_to_lab(x)[..., 1:, :, :].norm(dim=-3).mean((-2, -1)) for x in check_pair(output, truth))
-    return torch.where(true >= 1, found / true, torch.nan)
+    return _chroma_ratio(*map(rgb_to_lab, check_pair(output, truth)))
 
 # %% ../../nbs/4_proof/01_metrics.ipynb #5f25ef00
 def ab_histogram(

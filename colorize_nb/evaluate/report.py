@@ -286,7 +286,7 @@ def contact_sheet(
                        + '</tr>' for k, v in methods.items())
         heads = ''.join(f'<th>{_heading(m, name)}</th>' for m in shown)
         parts.append(f'<h2>{name}</h2><table><tr><th></th>{heads}</tr>{body}</table>')
-        by = method if method in methods else list(methods)[-1]
+        by = method if method in methods else [other for other, values in methods.items() if main in values][-1]
         ranked = sorted((row for row in rows if _table_name(row) == name and row['method'] == by),
                         key=lambda row: row['values'][main])
         middle = max(0, len(ranked) // 2 - 1)

@@ -298,7 +298,8 @@ def _run(pool, names, limit, methods, predictions, references, batch_size, judge
                          folder in predictions.items()
                          if any(not store.has(key, name) and find_prediction(folder, key, file) for key,
                                 file in questions)}
-                complete = all(store.has(key, name) for key, _ in questions for name in asked_in(key.split('/')[0], methods))
+                complete = all(store.has(key, name) for key, _ in questions
+                               for name in asked_in(key.split('/')[0], methods))
                 if complete and not tools: continue
                 done = _run_group(group, pool, {} if complete else methods, tools if complete else predictions,
                                   references)

@@ -50,21 +50,26 @@ def embed(
     return F.normalize(l_features(_packaged(), rgb_to_lab(rgb)[:, :1])[-1].mean((-2, -1)), dim=1)
 
 # %% ../../nbs/4_proof/08_twins.ipynb #54b5b568
+def _kept(folder: str | Path | None, kind: str, photos: PhotoSet, compute: Callable[[], Tensor]) -> Tensor:
+    "Numbers about the photos in half precision, read from the folder if they are there, else computed and left there."
+    name = fingerprint(kind.encode(), repr(photos.images.shape).encode(), '\n'.join(photos.files).encode())
+    path = folder and Path(folder) / f"{kind.split()[0]}-{name}.npy"
+    if path and path.is_file(): return torch.from_numpy(np.load(path)).float()
+    made = compute().half()
+    if path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, lambda f: np.save(f, made.numpy()))
+    return made.float()
+
 def embed_photos(
     photos: PhotoSet, # pictures
     embed: Embed = embed, # from pictures (B, S, S, 3) to unit vectors (B, D)
     folder: str | Path | None = None # where to keep the result for the next call
 ) -> Tensor: # unit vectors (N, D)
     "All pictures embedded, 32 at a time; computed once if there is a folder to keep it."
-    name = fingerprint(f'{embed.__module__}.{embed.__qualname__}'.encode(), repr(photos.images.shape).encode(),
-                       '\n'.join(photos.files).encode())
-    path = folder and Path(folder) / f'deep-{name}.npy'
-    if path and path.is_file(): return torch.from_numpy(np.load(path)).float()
-    deep = torch.cat([embed(photos.images[i:i + 32]) for i in range(0, len(photos), 32)])
-    if path:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, lambda f: np.save(f, deep.half().numpy()))
-    return deep.half().float()
+    starts = range(0, len(photos), 32)
+    return _kept(folder, f'deep {embed.__module__}.{embed.__qualname__}', photos,
+                 lambda: torch.cat([embed(photos.images[i:i + 32]) for i in starts]))
 
 # %% ../../nbs/4_proof/08_twins.ipynb #065a8494
 LEAST, MOST, CHROMA, NEAREST = .5, .97, 10., 10
@@ -93,13 +98,15 @@ def find_twins(
     # how many of the most alike may be twins; 0: the whole class; None: 0 where the classes are flowers, else 10
     nearest: int | None = None,
     embed: Embed = embed, # see `embed_photos`
-    folder: str | Path | None = None # see `embed_photos`
+    folder: str | Path | None = None # where colours and embedded photos are kept for the next call
 ) -> Twins: # the pairs, in the order of `targets` within each class
     "Twins of each target among the training pictures of its class."
     targets = photos.train_idx if targets is None else np.asarray(targets)
     if nearest is None: nearest = 0 if set(photos.classes) <= set(FLOWERS) else NEAREST
-    (shares, chroma), deep = colour_shares(photos.images), embed_photos(photos, embed, folder)
-    shares, coloured = shares[:, shares.any(0)], (chroma >= CHROMA).numpy()
+    deep = embed_photos(photos, embed, folder)
+    colours = _kept(folder, 'colours', photos, lambda: torch.column_stack(colour_shares(photos.images)))
+    shares, coloured = F.normalize(colours[:, :-1], p=1, dim=1), (colours[:, -1] >= CHROMA).numpy()
+    shares = shares[:, shares.any(0)]
     group = torch.from_numpy(np.arange(len(photos)) if photos.groups is None else photos.groups)
     found = [np.zeros((3, 0))]
     for label in range(len(photos.classes)):
