@@ -29,7 +29,7 @@ def to_uint8(
     "A tensor as a picture for a file, rounded to the nearest of 256 levels."
     return rgb.detach().float().clamp(0, 1).mul(255).round().byte().movedim(-3, -1).contiguous().cpu().numpy()
 
-# %% ../nbs/1_colour/01_lab.ipynb #24fad212
+# %% ../nbs/1_colour/01_lab.ipynb #977cdf6e
 _RGB_TO_XYZ = torch.tensor([[0.412453, 0.357580, 0.180423],
                             [0.212671, 0.715160, 0.072169],
                             [0.019334, 0.119193, 0.950227]], dtype=torch.float64)
@@ -37,7 +37,6 @@ _WHITE = torch.tensor([0.95047, 1.0, 1.08883], dtype=torch.float64)
 _TO_XYZ = _RGB_TO_XYZ / _WHITE[:, None]
 _FROM_XYZ = torch.linalg.inv(_TO_XYZ)
 
-# %% ../nbs/1_colour/01_lab.ipynb #4e5889b0
 def _mix(x: Tensor, matrix: Tensor) -> Tensor:
     "Apply a 3x3 matrix to the channels of (..., 3, H, W)."
     return torch.einsum('ij,...jhw->...ihw', matrix.to(x), x)
@@ -71,31 +70,29 @@ def lab_to_rgb(
     rgb = _piecewise(light, 0.0031308, lambda t: 1.055 * t ** (1 / 2.4) - 0.055, lambda t: 12.92 * t)
     return rgb.clamp(0, 1) if clip else rgb
 
-# %% ../nbs/1_colour/01_lab.ipynb #09a5dea0
+# %% ../nbs/1_colour/01_lab.ipynb #43698680
 L_MEAN, L_STD = 45.37, 25.81
 A_MEAN, A_STD = 0.55, 19.19
 B_MEAN, B_STD = 17.71, 24.30
 
-# %% ../nbs/1_colour/01_lab.ipynb #dce18b3b
 def _ab_stats(ab: Tensor) -> tuple[Tensor, Tensor]:
     "Mean and standard deviation of a and b, shaped to fit (..., 2, H, W)."
     return ab.new_tensor([A_MEAN, B_MEAN])[:, None, None], ab.new_tensor([A_STD, B_STD])[:, None, None]
 
-# %% ../nbs/1_colour/01_lab.ipynb #3be29155
+# %% ../nbs/1_colour/01_lab.ipynb #b93f4837
 def normalize_l(
     l: Tensor # lightness in [0, 100], any shape
 ) -> Tensor: # mean 0 and standard deviation 1 over the flower photos, same shape
     "Lightness as the networks take it."
     return (l - L_MEAN) / L_STD
 
-# %% ../nbs/1_colour/01_lab.ipynb #8264b05a
 def denormalize_l(
     l: Tensor # normalised lightness, any shape
 ) -> Tensor: # lightness in [0, 100], same shape
     "The inverse of `normalize_l`."
     return l * L_STD + L_MEAN
 
-# %% ../nbs/1_colour/01_lab.ipynb #9f137ff9
+# %% ../nbs/1_colour/01_lab.ipynb #809efb2d
 def normalize_ab(
     ab: Tensor # a and b, shape (..., 2, H, W)
 ) -> Tensor: # mean 0 and standard deviation 1 per plane over the flower photos, same shape
@@ -103,7 +100,6 @@ def normalize_ab(
     mean, std = _ab_stats(ab)
     return (ab - mean) / std
 
-# %% ../nbs/1_colour/01_lab.ipynb #347513af
 def denormalize_ab(
     ab: Tensor # normalised a and b, shape (..., 2, H, W)
 ) -> Tensor: # a and b, same shape

@@ -56,18 +56,16 @@ def _blank(size: int, rng: np.random.Generator) -> _Scene:
     u, v = np.meshgrid(axis, axis)
     return _Scene(u, v, np.zeros_like(u), np.zeros((4, size, size), np.float32), np.zeros_like(u), 1 / size, rng)
 
-# %% ../../nbs/1_colour/02_garden.ipynb #037524ed
+# %% ../../nbs/1_colour/02_garden.ipynb #a1d49a84
 def _noise(s: _Scene, cells: int) -> np.ndarray:
     "Smooth noise of about unit variance with `cells` bumps along the side."
     grid = torch.from_numpy(s.rng.standard_normal((cells + 1, cells + 1)).astype(np.float32))
     return 1.3 * F.interpolate(grid[None, None], size=s.u.shape, mode='bicubic', align_corners=True)[0, 0].numpy()
 
-# %% ../../nbs/1_colour/02_garden.ipynb #747cb7b3
 def _bulge(t: np.ndarray, lean: float, round_: float) -> np.ndarray:
     "From 0 up to 1 and back as t goes from 0 to 1; `lean` above 1 moves the top towards t = 1."
     return np.sin(pi * t ** lean).clip(0) ** round_
 
-# %% ../../nbs/1_colour/02_garden.ipynb #0b33c132
 def _turn(x: np.ndarray, y: np.ndarray, angle: float) -> tuple[np.ndarray, np.ndarray]:
     "Coordinates along a direction and across it."
     return x * cos(angle) + y * sin(angle), y * cos(angle) - x * sin(angle)
@@ -283,7 +281,7 @@ def _lab(s: _Scene, kind: str, colouring: int) -> Tensor:
     return torch.from_numpy(np.stack([s.light.clip(3, 96), (weight * np.cos(hue)).sum(0),
                                       (weight * np.sin(hue)).sum(0)]))
 
-# %% ../../nbs/1_colour/02_garden.ipynb #cb6c2fe9
+# %% ../../nbs/1_colour/02_garden.ipynb #230cd0c3
 def draw_flower(
     kind: str, # one of `DRAWN_KINDS`
     seed: int = 0, # decides the scene: place, size, petals, ground
@@ -293,7 +291,6 @@ def draw_flower(
     "Draw a flower; the colourings of one kind and seed have the same lightness at every pixel."
     return to_uint8(lab_to_rgb(fit_gamut(_lab(_scene(kind, seed, size), kind, colouring), steps=8)))
 
-# %% ../../nbs/1_colour/02_garden.ipynb #2d16fb9b
 def drawn_petal_mask(
     kind: str, # one of `DRAWN_KINDS`
     seed: int = 0, # the scene, as in `draw_flower`

@@ -34,17 +34,15 @@ def _pair(target, reference, patch_size):
 METHODS = ('auto', 'patchmatch', 'exact', 'reference')
 AUTO_EXACT = 1024**2
 
-# %% ../../nbs/1_colour/06_pyramid.ipynb #4474fd8f
+# %% ../../nbs/1_colour/06_pyramid.ipynb #dbd7d6f5
 def _exact():
     from colorize_nb.match.exact import exact_both
     return exact_both
 
-# %% ../../nbs/1_colour/06_pyramid.ipynb #364cd8b2
 def _cpu():
     from colorize_nb.match.cpu import patchmatch_both
     return patchmatch_both
 
-# %% ../../nbs/1_colour/06_pyramid.ipynb #fed5814a
 def _cuda():
     from colorize_nb.match.cuda import patchmatch_both
     return patchmatch_both
