@@ -18,7 +18,8 @@ def turning(how):
         time.sleep(how.seconds)
         if 'killer' in task.target.name: os._exit(9)
         if 'bug' in task.target.name: raise KeyError('a bug')
-        with Image.open(task.target) as picture: return encode_picture(picture.convert('RGB').rotate(180), task.output.suffix[1:]), {'references': []}
+        with Image.open(task.target) as picture: turned = picture.convert('RGB').rotate(180)
+        return encode_picture(turned, task.output.suffix[1:]), {'references': []}
     return work
 
 def broken(how): raise ValueError('no such folder of weights')
