@@ -1,5 +1,5 @@
-'The page, visited by a headless browser: upload, colour, slider, download, a broken file, two visitors at once.'
-import os, shutil, socket, subprocess, time, urllib.request
+"The page, visited by a headless browser: upload, colour, slider, download, a broken file, two visitors at once."
+import os, shutil, socket, subprocess, time, urllib.error, urllib.request
 from io import BytesIO
 import pytest
 from PIL import Image
@@ -9,12 +9,12 @@ from colorize_nb.data.garden import draw_flower
 PATIENCE = 240
 
 def missing(reason):
-    'Skip with a reason; where everything should be there (`.ci/run`), fail.'
+    "Skip with a reason; where everything should be there (`.ci/run`), fail."
     (pytest.fail if os.environ.get('NO_SKIPS') else pytest.skip)(reason)
 
 @pytest.fixture(scope='module')
 def browser():
-    'Opens browsers.'
+    "Opens browsers."
     try: from selenium import webdriver
     except ImportError: missing('no selenium: pip install selenium')
     programs = [shutil.which(name) for name in ('chromium', 'chromedriver')]
@@ -32,7 +32,7 @@ def browser():
 
 @pytest.fixture(scope='module')
 def files(tmp_path_factory):
-    'Photographs of two visitors, references, and a broken file.'
+    "Photographs of two visitors, references, and a broken file."
     folder = tmp_path_factory.mktemp('visitors')
     for name, kind, size in (('anna', 'tulip', (640, 410)), ('bert', 'daisy', (333, 520))):
         Image.fromarray(draw_flower(kind, seed=1, size=300)).resize(size).convert('L').save(folder / f'{name}.png')
@@ -44,7 +44,7 @@ def files(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def address(files, browser, tmp_path_factory):
-    'A page that is being served.'
+    "A page that is being served."
     with socket.socket() as free: free.bind(('127.0.0.1', 0)); port = free.getsockname()[1]
     place = tmp_path_factory.mktemp('server')
     env = {**os.environ, 'XDG_CACHE_HOME': str(place), 'TMPDIR': str(place)}
@@ -60,7 +60,7 @@ def address(files, browser, tmp_path_factory):
     server.wait(60)
 
 def wait(driver, selector, count=1):
-    'Elements of the page, as soon as there are so many.'
+    "Elements of the page, as soon as there are so many."
     limit = time.time() + PATIENCE
     while len(found := driver.find_elements('css selector', selector)) < count and time.time() < limit: time.sleep(.2)
     if len(found) < count: raise AssertionError(f'{selector}: {len(found)} of {count}; ' + driver.page_source[-3000:])
@@ -73,12 +73,12 @@ def press(driver, part):
     driver.execute_script('arguments[0].click()', wait(driver, f'#{part}')[0])
 
 def download(driver):
-    'The full-size result, as its link gives it.'
+    "The full-size result, as its link gives it."
     link = wait(driver, '#files a[href*="_coloured"]')[0].get_attribute('href')
     return link, Image.open(BytesIO(urllib.request.urlopen(link).read()))
 
 def keep(driver, name):
-    'A screenshot, where somebody wants to look at it.'
+    "A screenshot, where somebody wants to look at it."
     if folder := os.environ.get('SCREENSHOTS'): driver.save_screenshot(f'{folder}/{name}.png')
 
 def test_a_visit(browser, address, files):
@@ -103,9 +103,9 @@ def test_a_visit(browser, address, files):
     keep(driver, 'why')
 
 def move_the_slider(driver):
-    'Drag its handle to the left: another part of the picture is covered.'
+    "Drag its handle to the left: another part of the picture is covered."
     from selenium.webdriver import ActionChains
-    handle = wait(driver, '#slider .outer, #slider [role=slider], #slider .handle, #slider .icon')[0]
+    handle = wait(driver, '#slider .icon.center')[0]
     driver.execute_script('arguments[0].scrollIntoView({block: "center"})', handle)
     state = lambda: driver.execute_script('return document.querySelector("#slider").innerHTML')
     first = state()

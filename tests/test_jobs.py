@@ -6,8 +6,8 @@ from PIL import Image
 from conftest import COMMAND, cli
 from works import Say, broken, turning
 from colorize_nb.data.garden import draw_flower
-from colorize_nb.jobs.local import DESK, Job, run_job
-from colorize_nb.jobs.plan import make_plan
+from colorize_nb.jobs.local import DESK, Job, colouring, run_job
+from colorize_nb.jobs.plan import How, make_plan
 from colorize_nb.jobs.watch import watch
 
 def photos(folder, count=6, side=24):
@@ -86,7 +86,9 @@ from pathlib import Path
 from works import Say, turning
 from colorize_nb.jobs.local import run_job
 from colorize_nb.jobs.plan import make_plan
-if __name__ == "__main__": print(run_job(make_plan([sys.argv[1]], out=Path(sys.argv[2])), Say(.05, sys.argv[3]), jobs=2, quiet=True, make=turning))
+if __name__ == "__main__":
+    plan = make_plan([sys.argv[1]], out=Path(sys.argv[2]))
+    print(run_job(plan, Say(.05, sys.argv[3]), jobs=2, quiet=True, make=turning))
 """
 
 def begin(tmp_path, count=40):
@@ -115,7 +117,8 @@ def test_killed_and_run_again(tmp_path, kill):
     finished = whole(out)
     assert 0 < len(finished) < 40
     report = work(folder, out, how=Say(.05, str(log)), jobs=2)
-    assert (report.done, report.already, report.kept) == (40 - len(finished), len(finished), ()) and len(whole(out)) == 40
+    assert (report.done, report.already, report.kept) == (40 - len(finished), len(finished), ())
+    assert len(whole(out)) == 40
     assert not (out / DESK / 'partial').exists()
     assert max(worked(log).count(Path(name).name) for name in finished) == 1 # nothing was done twice
 
@@ -148,12 +151,12 @@ def test_read_only_folder(tmp_path, disk, model):
     assert done.returncode == 2 and 'Traceback' not in done.stderr
     assert 'Read-only file system' in done.stderr.splitlines()[-1]
 
-def test_memory_stays_flat(tmp_path, soak):
-    "Of the main process; workers hold one picture at a time."
-    count = 1000 if soak else 50
-    folder, out, used = photos(tmp_path / 'in', count, side=256 if soak else 24), tmp_path / 'out', []
+def test_memory_stays_flat(tmp_path, soak, model):
+    "Of all processes, between the first fifth of the photographs and the last; with a model in the long form."
+    count, side, make, how = (1000, 256, colouring, How(str(model))) if soak else (50, 24, turning, Say())
+    folder, out, used = photos(tmp_path / 'in', count, side), tmp_path / 'out', []
     plan, me = make_plan([str(folder)], out=out), psutil.Process()
-    with Job(out, Say(), jobs=2, make=turning) as job:
+    with Job(out, how, jobs=2, make=make) as job:
         for part in range(5):
             job.run(plan.tasks[part * count // 5:(part + 1) * count // 5], quiet=True)
             used.append(sum(process.memory_info().rss for process in (me, *me.children(recursive=True))))
@@ -217,7 +220,8 @@ def test_a_pattern_beside_the_photos(album, model, tmp_path):
     for kind in ('tulip', 'daisy'): shutil.copy(album / 'grey' / kind / f'{kind}1.jpg', tmp_path / f'{kind}.jpg')
     for count in (2, 0):
         done = cli('colorize', tmp_path / '*.jpg', '--weights', model, '--format', 'jpg')
-        assert done.returncode == 0 and "the model's own guess" in done.stderr and f'{count} coloured' in done.stderr, done.stderr
+        assert done.returncode == 0 and "the model's own guess" in done.stderr, done.stderr
+        assert f'{count} coloured' in done.stderr
     assert results(tmp_path) == ['daisy.jpg', 'daisy_coloured.jpg', 'tulip.jpg', 'tulip_coloured.jpg']
 
 def test_one_photo_as_people_type_it(album, model, tmp_path):

@@ -1,4 +1,4 @@
-'Each command that the README tells people to type is run, in a folder that holds what it names.'
+"Each command that the README tells people to type is run, in a folder that holds what it names."
 import os, re, shutil, signal, socket, subprocess, time
 import pytest
 from PIL import Image
@@ -11,18 +11,19 @@ COMMANDS = [re.split(r'\s+#', line)[0] for line in block.splitlines()]
 
 @pytest.fixture(scope='module')
 def desk(tmp_path_factory):
-    'grey.jpg, garden.jpg, meadow.jpg, album, inbox and colour_photos.'
+    "grey.jpg, garden.jpg, meadow.jpg, album, inbox and colour_photos."
     folder = tmp_path_factory.mktemp('desk')
     for name in ('album', 'inbox', 'colour_photos'): (folder / name).mkdir()
     flower = lambda kind, seed: Image.fromarray(draw_flower(kind, seed=seed, colouring=seed % 3, size=96))
-    for name, kind, seed in (('garden', 'tulip', 1), ('meadow', 'daisy', 2)): flower(kind, seed).save(folder / f'{name}.jpg')
+    flower('tulip', 1).save(folder / 'garden.jpg')
+    flower('daisy', 2).save(folder / 'meadow.jpg')
     flower('tulip', 3).convert('L').save(folder / 'grey.jpg')
     for name in ('album/tulip.jpg', 'album/other.jpg', 'inbox/new.jpg'): shutil.copy(folder / 'grey.jpg', folder / name)
     for kind in ('tulip', 'rose', 'daisy'): flower(kind, 4).save(folder / 'colour_photos' / f'{kind}.png')
     return folder
 
 def told(desk):
-    'Where programs are found, and where they may keep things.'
+    "Where programs are found, and where they may keep things."
     path = os.pathsep.join([str(COMMAND.parent), os.environ['PATH']])
     return {'cwd': desk, 'env': {**os.environ, 'PATH': path, 'XDG_CACHE_HOME': str(desk / '.cache')}}
 
@@ -36,7 +37,7 @@ def test_a_command_of_the_readme(desk, words):
     for path in made: Image.open(path).load()
 
 def until(process, ready):
-    'Wait for something, then press Ctrl-C.'
+    "Wait for something, then press Ctrl-C."
     limit = time.time() + 300
     while not ready() and process.poll() is None and time.time() < limit: time.sleep(.2)
     there = ready()

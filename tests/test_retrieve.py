@@ -1,4 +1,4 @@
-'References that are found: the right ones, different ones, an index that is built once and follows its files.'
+"References that are found: the right ones, different ones, an index that is built once and follows its files."
 import time
 import pytest, torch
 from PIL import Image
@@ -16,7 +16,7 @@ def colorizer(): return Colorizer.from_pretrained()
 
 @pytest.fixture
 def garden(tmp_path, monkeypatch):
-    'Twelve drawings, three colourings of each kind.'
+    "Twelve drawings, three colourings of each kind."
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
     (tmp_path / 'garden').mkdir()
     for kind in KINDS:
