@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MATCHING', 'SHIPPED', 'Correspondence', 'correspond', 'network_input', 'full_size', 'Hint', 'Colorizer', 'reduced',
-           'model_files', 'ExemplarHint', 'ExemplarColorizer', 'exemplar_file']
+           'model_files', 'working_size', 'ExemplarHint', 'ExemplarColorizer', 'exemplar_file']
 
 # %% ../nbs/1_colour/08_colorizer.ipynb #a69403b4
 from collections.abc import Iterable, Iterator
@@ -87,8 +87,13 @@ class Colorizer:
         **matching # options of `colorize_nb.match.pyramid.match_pyramid` other than MATCHING
     ):
         if features.space != 'L': raise ValueError(f'the colorizer matches features of L, not of {features.space}')
-        self.features, self.unet, self.size, self.matching = features.eval(), unet.eval(), size, {**MATCHING,
-            **matching}
+        self.features, self.unet, self.size = features.eval(), unet.eval(), size
+        self.matching, self.networks = {**MATCHING, **matching}, (features.body, unet)
+
+    @property
+    def device(self) -> torch.device: # where the weights are
+        "Where batches must go."
+        return next(self.networks[-1].parameters()).device
 
     def hint(self,
         target_l: Tensor, # lightness in [0, 100], shape (B, 1, H, W)
@@ -186,6 +191,15 @@ def model_files(
     return folder / 'features.safetensors', unet
 
 # %% ../nbs/1_colour/08_colorizer.ipynb #e442b933
+def working_size(
+    height: int, # rows of a picture
+    width: int, # columns
+    size: int # side of a square with the wanted number of pixels
+) -> tuple[int, int]: # rows and columns of the copy, at least 32
+    "The same shape with `size` x `size` pixels; a long side has at most three times `size`."
+    scale = min(size / (height * width) ** 0.5, 3 * size / max(height, width))
+    return tuple(max(32, round(side * scale)) for side in (height, width))
+
 class ExemplarHint(NamedTuple):
     "What the learned model knows of a target and its reference."
     warped_ab: Tensor # a and b of the soft copy at the target's places, shape (B, 2, H, W)
@@ -199,7 +213,15 @@ class ExemplarColorizer(Colorizer):
         net: ExemplarNet, # body, matcher and fusion
         size: int = 256 # colours are computed on a copy with as many pixels as a square of this side
     ):
-        self.net, self.size = net.eval(), size
+        self.net, self.size, self.matching, self.networks = net.eval(), size, {}, (net,)
+
+    def fitted(self,
+        x: Tensor # planes of any size, shape (B, C, H, W)
+    ) -> Tensor: # at the size the network likes
+        "Bring planes to about `size` x `size` pixels, if they are not near it."
+        size = working_size(*x.shape[-2:], self.size)
+        near = all(abs(a - b) <= 0.1 * b for a, b in zip(x.shape[-2:], size))
+        return x if near else F.interpolate(x, size=size, mode='bilinear', antialias=True)
 
     @torch.no_grad()
     def hint(self,
@@ -209,9 +231,10 @@ class ExemplarColorizer(Colorizer):
         target_ab: Tensor | None = None
     ) -> ExemplarHint: # for `predict`
         "Match, and copy colours to the target's places."
-        maps, others = self.net.maps(target_l), self.net.maps(reference_lab[:, :1])
+        lent = self.fitted(reference_lab)
+        maps, others = self.net.maps(self.fitted(target_l)), self.net.maps(lent[:, :1])
         target, reference = self.net.matcher.describe(maps), self.net.matcher.describe(others)
-        ab = reference_lab[:, 1:] / AB_SCALE
+        ab = lent[:, 1:] / AB_SCALE
         if target_ab is not None: ab = self.net.copy(reference.vectors, target.vectors, target_ab / AB_SCALE).soft
         copy = self.net.copy(target.vectors, reference.vectors, ab)
         return ExemplarHint(enlarge(copy.soft * AB_SCALE, target_l.shape[-2:]), maps, target.context, copy)
@@ -239,12 +262,9 @@ def predict(self: ExemplarColorizer,
 @patch
 def small(self: ExemplarColorizer,
     photo: Image.Image # RGB picture, any size (W, H)
-) -> Image.Image: # same shape up to rounding, about `size` x `size` pixels; at most 8 times as long as short
+) -> Image.Image: # same shape up to rounding, see `working_size`
     "A photo as the network likes it, enlarged if need be."
-    long, short = max(photo.size), min(photo.size)
-    scale = min(self.size / (long * short) ** 0.5, 3 * self.size / long)
-    width, height = (max(32, round(side * scale)) for side in photo.size)
-    return photo.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=3)
+    return photo.resize(working_size(*photo.size, self.size), Image.Resampling.BICUBIC, reducing_gap=3)
 
 # %% ../nbs/1_colour/08_colorizer.ipynb #ea61c7a7
 @patch
@@ -255,7 +275,7 @@ def matches(self: ExemplarColorizer,
 ) -> tuple[Tensor, Tensor, tuple[int, int]]: # index in the reference (h, w), confidence in [0, 1] (h, w), rows and columns that the index counts
     "Where each place finds its colour, and how sure the matcher is."
     copy = self.hint(target_l, reference_lab).copy
-    rows, columns = (-(-side // 8) for side in reference_lab.shape[-2:])
+    rows, columns = (-(-side // 8) for side in self.fitted(reference_lab).shape[-2:])
     return copy.index[0], copy.best[0, 0].clamp(0, 1), (rows, columns)
 
 SHIPPED = ('default', 'thesis')

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['AB_SCALE', 'Fusion', 'ExemplarNet', 'save_exemplar_net', 'load_exemplar_net']
 
-# %% ../nbs/5_beyond/04_fusion.ipynb #f354add4
+# %% ../nbs/5_beyond/04_fusion.ipynb #1c303e69
 from pathlib import Path
 import torch
 import torch.nn.functional as F
@@ -15,13 +15,13 @@ from .core.store import read_metadata, save_tensors
 from .lite2 import LITE_CHANNELS, Lite2, lite_input
 from .match.attention import Copy, Matcher, copy_colours, enlarge, level
 
-# %% ../nbs/5_beyond/04_fusion.ipynb #c5e1eabf
+# %% ../nbs/5_beyond/04_fusion.ipynb #291cbdb1
 AB_SCALE = 20. # the networks take and give a and b divided by this
 
 def _stack(n_in: int, n_out: int) -> nn.Sequential:
     "Narrow, then look around twice."
-    return nn.Sequential(nn.Conv2d(n_in, n_out, 1), nn.ReLU(), nn.Conv2d(n_out, n_out, 3, padding=1), nn.GroupNorm(8, n_out),
-                         nn.ReLU(), nn.Conv2d(n_out, n_out, 3, padding=1), nn.ReLU())
+    return nn.Sequential(nn.Conv2d(n_in, n_out, 1), nn.LeakyReLU(0.1), nn.Conv2d(n_out, n_out, 3, padding=1),
+                         nn.GroupNorm(8, n_out), nn.LeakyReLU(0.1), nn.Conv2d(n_out, n_out, 3, padding=1), nn.LeakyReLU(0.1))
 
 class Fusion(nn.Module):
     "Corrects the soft copy, by what the target shows and by how sure the copy is."
@@ -51,7 +51,7 @@ class Fusion(nn.Module):
         x = self.fine_stack(torch.cat([enlarge(x, fine.shape[-2:]), self.fine(level(fine))], 1))
         return enlarge(copy.soft * there, fine.shape[-2:]) + self.out(x)
 
-# %% ../nbs/5_beyond/04_fusion.ipynb #9737681d
+# %% ../nbs/5_beyond/04_fusion.ipynb #95547ce9
 class ExemplarNet(nn.Module):
     "Body, matcher and fusion: from two grey pictures and the colours of one to the colours of the other."
     def __init__(self,
@@ -87,7 +87,7 @@ class ExemplarNet(nn.Module):
         copy = self.copy(target.vectors, reference.vectors, reference_ab / AB_SCALE)
         return self.fusion(maps, target.context, copy, torch.ones(len(target_l))) * AB_SCALE
 
-# %% ../nbs/5_beyond/04_fusion.ipynb #164ad77c
+# %% ../nbs/5_beyond/04_fusion.ipynb #23cb0161
 def save_exemplar_net(
     net: ExemplarNet, # the network to keep
     path: str | Path, # a .safetensors file

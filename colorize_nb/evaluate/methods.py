@@ -14,12 +14,11 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 from ..color import lab_to_rgb, rgb_to_lab, to_tensor, to_uint8
-from ..colorizer import Colorizer, Correspondence, Hint, correspond, full_size
+from ..colorizer import Colorizer
 from ..data.photos import PhotoSet
 from ..data.pictures import load_image
 from .baselines import BASELINES, join
 from .questions import PROTOCOLS, Pair, Pool, make_pair, open_pool, variants
-from ..match.field import warp
 
 # %% ../../nbs/4_proof/04_methods.ipynb #e1abd62b
 class Batch:
@@ -44,23 +43,14 @@ class Batch:
         if key not in self.store: self.store[key] = compute()
         return self.store[key]
 
-    def match(self,
-        colorizer: Colorizer # its features, method and seed are used
-    ) -> Correspondence: # of the stacked pairs
-        "Target and reference matched."
-        device = next(colorizer.features.parameters()).device
-        lights = [lab[:, :1].to(device) for lab in (self.target_lab, rgb_to_lab(self.reference))]
-        name = 'exemplar 1' if self.own else f'{self.pairs[0].protocol} {self.pairs[0].variant}'
-        return self.once(name, colorizer, lambda: correspond(colorizer.features, *lights, **colorizer.matching))
-
     def hint(self,
-        colorizer: Colorizer # see `match`
-    ) -> Hint: # at the targets' size
-        "Warped colours and similarities; in *self* the target's own colours went T -> R -> T."
-        found, size = self.match(colorizer), tuple(self.target.shape[-2:])
-        index, cells = (found.back, tuple(found.back.shape[-2:])) if self.own else (found.there, found.reference_map)
-        return Hint(warp(self.source_lab[:, 1:].to(index.device), index, cells, size),
-                    full_size(found.similarity, size))
+        colorizer: Colorizer # any kind
+    ) -> tuple: # what the colorizer knows of the pairs, with `warped_ab`
+        "The colorizer's hint; in *self* the target's own colours go T -> R -> T."
+        own = self.target_lab[:, 1:].to(colorizer.device) if self.own else None
+        labs = self.target_lab[:, :1].to(colorizer.device), rgb_to_lab(self.reference).to(colorizer.device)
+        name = f'hint {self.pairs[0].protocol} {self.pairs[0].variant}'
+        return self.once(name, colorizer, lambda: colorizer.hint(*labs, own))
 
 # %% ../../nbs/4_proof/04_methods.ipynb #6aa414dc
 def _warped(colorizer: Colorizer) -> Callable:
@@ -68,14 +58,12 @@ def _warped(colorizer: Colorizer) -> Callable:
 
 def _ours(colorizer: Colorizer) -> Callable:
     def colour(batch: Batch) -> Tensor:
-        device = next(colorizer.unet.parameters()).device
-        hint = Hint(*(part.to(device) for part in batch.hint(colorizer)))
-        return join(batch.target_lab[:, :1], colorizer.predict(batch.target_lab[:, :1].to(device), hint).cpu())
+        l = batch.target_lab[:, :1]
+        return join(l, colorizer.predict(l.to(colorizer.device), batch.hint(colorizer)).cpu())
     return colour
 
 def _without(colorizer: Colorizer) -> Callable:
-    device = next(colorizer.unet.parameters()).device
-    plain = lambda light: join(light, colorizer.predict(light.to(device)).cpu())
+    plain = lambda light: join(light, colorizer.predict(light.to(colorizer.device)).cpu())
     return lambda batch: batch.once('no reference', colorizer, lambda: plain(batch.target_lab[:, :1]))
 
 def _other(colorizer: Colorizer) -> Callable:

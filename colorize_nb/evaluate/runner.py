@@ -155,7 +155,7 @@ def _judge_group(done: list, judges: Judges, classes: list[str], out: Path, wide
 def _digest(colorizer: Colorizer | None) -> str:
     "A fingerprint of the weights."
     if colorizer is None: return 'none'
-    nets = colorizer.features.body, colorizer.unet
+    nets = colorizer.networks
     return fingerprint(*(part for net in nets for name,
                          data in zip(net.state_dict(), weight_bytes(net)) for part in (name.encode(), data)))
 

@@ -6,7 +6,7 @@
 __all__ = ['ExemplarConfig', 'LabSet', 'twin_pairs', 'Stars', 'copy_loss', 'colour_loss', 'trainable', 'rate', 'star_losses',
            'validate', 'train_exemplar', 'export_exemplar']
 
-# %% ../../nbs/5_beyond/05_learning.ipynb #a9fe00c8
+# %% ../../nbs/5_beyond/05_learning.ipynb #9127d92c
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 import math
@@ -27,16 +27,18 @@ from ..match.attention import copy_colours, enlarge
 from .runs import Run, histograms
 from .twins import find_twins
 
-# %% ../../nbs/5_beyond/05_learning.ipynb #e2239e4f
+# %% ../../nbs/5_beyond/05_learning.ipynb #3627f912
 @dataclass(frozen=True)
 class ExemplarConfig:
     "All decisions of a run of the default model."
     preset: str = 'default' # its name
     seed: int = 0 # of the initial weights, stars, views and chances
     steps: int = 2500 # updates of the weights
+    first: int = 1000 # steps in which body and matcher learn alone, before the fusion joins
     stars: int = 6 # a step: a picture and three of its twins each
     size: int = 256 # side of the pictures, in pixels
-    lr: float = 1e-3 # highest learning rate of matcher and fusion
+    lr: float = 1e-3 # highest learning rate of the matcher
+    fusion_lr: float = 4e-3 # the same, of the fusion, which begins as zero
     body_lr: float = 4e-4 # the same, of the body's 1x1 convolutions and BatchNorm weights
     frozen: int = 7 # blocks of the body that stay as they are
     weight_decay: float = 0.02 # of AdamW
@@ -49,7 +51,7 @@ class ExemplarConfig:
     period: int = 250 # steps between checkpoints, and between validations
     limit: int | None = None # use this many training pictures of each kind only
 
-# %% ../../nbs/5_beyond/05_learning.ipynb #15120cfc
+# %% ../../nbs/5_beyond/05_learning.ipynb #f822c9ae
 class LabSet:
     "Several sets of photos as lightness at full size and colour at a quarter, in memory."
     def __init__(self,
@@ -72,7 +74,7 @@ class LabSet:
         l, ab = self.l[rows] / 2.55, self.ab[rows] / AB_SCALE
         return (l, ab) if view is None else (apply_affine(l, view, l.shape[-1]), apply_affine(ab, view, ab.shape[-1]))
 
-# %% ../../nbs/5_beyond/05_learning.ipynb #a22734f6
+# %% ../../nbs/5_beyond/05_learning.ipynb #f905cf7f
 def twin_pairs(
     sets: list[PhotoSet], # pictures with classes and a split
     folder: str | Path | None = None, # where to keep deep features, see `find_twins`
@@ -90,7 +92,7 @@ def twin_pairs(
     number = np.repeat(np.arange(len(sets)), [len(photos) for photos in sets])
     return {'train': np.concatenate(train), 'valid': np.concatenate(valid), 'number': number}
 
-# %% ../../nbs/5_beyond/05_learning.ipynb #329c8111
+# %% ../../nbs/5_beyond/05_learning.ipynb #fe491c3c
 class Stars:
     "Batches as a function of (seed, step): pictures with three twins each."
     def __init__(self,
@@ -130,7 +132,7 @@ class Stars:
         return {name: torch.from_numpy(np.asarray(value)) for name, value in
                 (('target', target), ('reference', reference), ('there', there.astype(np.float32)), ('angle', angle.astype(np.float32)))}
 
-# %% ../../nbs/5_beyond/05_learning.ipynb #b8ec7c64
+# %% ../../nbs/5_beyond/05_learning.ipynb #aba37625
 def copy_loss(
     net: ExemplarNet, # matcher
     vectors: Tensor, # descriptors of a batch of stars, shape (4 * S, 64, h, w)
@@ -144,7 +146,7 @@ def copy_loss(
     one = F.huber_loss(net.matcher.weights(cosines) @ flat[leaf], flat[centre])
     return (one + F.huber_loss(net.matcher.weights(cosines.transpose(1, 2)) @ flat[centre], flat[leaf])) / 2
 
-# %% ../../nbs/5_beyond/05_learning.ipynb #889be10d
+# %% ../../nbs/5_beyond/05_learning.ipynb #38df3674
 def colour_loss(
     out: Tensor, # predicted ab / AB_SCALE, shape (B, 2, h, w)
     true: Tensor, # the right one, same shape
@@ -157,7 +159,7 @@ def colour_loss(
     chroma, wanted = (x.norm(dim=1).mean((1, 2)) for x in (out, true))
     return (each * 0.3 / (0.1 + simple)).mean() + vivid * ((chroma - wanted) / (wanted + 0.2)).pow(2).mean()
 
-# %% ../../nbs/5_beyond/05_learning.ipynb #51f3ea71
+# %% ../../nbs/5_beyond/05_learning.ipynb #ea1a26a8
 def trainable(
     net: ExemplarNet, # its body keeps the first blocks, all depthwise kernels and BatchNorm's statistics
     config: ExemplarConfig # rates, frozen
@@ -168,10 +170,11 @@ def trainable(
     for block in net.body.blocks[config.frozen:]:
         for part in block.modules():
             if isinstance(part, nn.BatchNorm2d) or isinstance(part, SameConv) and part.groups == 1: part.requires_grad_(True)
-    rest = [*net.matcher.parameters(), *net.fusion.parameters()]
-    return [{'params': rest, 'lr': config.lr}, {'params': [p for p in net.body.parameters() if p.requires_grad], 'lr': config.body_lr}]
+    body = [p for p in net.body.parameters() if p.requires_grad]
+    parts = (net.matcher.parameters(), config.lr), (net.fusion.parameters(), config.fusion_lr), (body, config.body_lr)
+    return [{'params': list(params), 'lr': lr} for params, lr in parts]
 
-# %% ../../nbs/5_beyond/05_learning.ipynb #1116fb8c
+# %% ../../nbs/5_beyond/05_learning.ipynb #8ef2e8a6
 def rate(
     step: int, # number of the step
     config: ExemplarConfig # steps, warmup
@@ -180,7 +183,7 @@ def rate(
     done = step / config.steps
     return min(1., (done + 1e-3) / config.warmup) * (0.5 + 0.5 * math.cos(math.pi * max(0., (done - config.warmup) / (1 - config.warmup))))
 
-# %% ../../nbs/5_beyond/05_learning.ipynb #dba29402
+# %% ../../nbs/5_beyond/05_learning.ipynb #3a32cdc5
 def star_losses(
     net: ExemplarNet, # what learns
     stars: Stars, # where the pictures come from
@@ -196,10 +199,11 @@ def star_losses(
         target, reference = pair['target'], pair['reference']
         true, lent = (rotate_hue(ab[rows], pair['angle']) for rows in (target, reference))
         copy = net.copy(seen.vectors[target], seen.vectors[reference], lent)
-        out = net.fusion([m[target] for m in maps], seen.context[target], copy, pair['there'])
+        if step < config.first: out = enlarge(copy.soft * pair['there'][:, None, None, None], true.shape[-2:])
+        else: out = net.fusion([m[target] for m in maps], seen.context[target], copy, pair['there'])
     return copied, colour_loss(out.float(), true, copy.mean.float(), config.vivid)
 
-# %% ../../nbs/5_beyond/05_learning.ipynb #22297a53
+# %% ../../nbs/5_beyond/05_learning.ipynb #33a8ab58
 @torch.no_grad()
 def validate(
     net: ExemplarNet, # the network as it is
@@ -223,7 +227,7 @@ def validate(
         if hist is None: hist = histograms(*(normalize_ab(x * AB_SCALE) for x in (ours, true)))
     return {name: torch.cat(parts).numpy() for name, parts in found.items()}, hist
 
-# %% ../../nbs/5_beyond/05_learning.ipynb #96293e57
+# %% ../../nbs/5_beyond/05_learning.ipynb #563bc239
 def train_exemplar(
     sets: list[PhotoSet], # prepared pictures of one size, with classes and a split
     out: str | Path, # folder of the run
@@ -252,7 +256,7 @@ def train_exemplar(
     _fit(run, net.to(memory_format=torch.channels_last), opt, photos, found, config, quiet)
     return run.folder
 
-# %% ../../nbs/5_beyond/05_learning.ipynb #e56f3a13
+# %% ../../nbs/5_beyond/05_learning.ipynb #a57988e8
 def _open_run(out: Path, about: dict, resume: bool) -> Run:
     "A new run, or the one to go on with."
     run, path = Run(out, save_exemplar_net, load_exemplar_net), out / 'config.json'
@@ -264,10 +268,10 @@ def _open_run(out: Path, about: dict, resume: bool) -> Run:
         raise ValueError(f"{out}: cannot resume with other settings: {', '.join(changed)}")
     return run
 
-# %% ../../nbs/5_beyond/05_learning.ipynb #1be9ba69
+# %% ../../nbs/5_beyond/05_learning.ipynb #124b83bd
 def _fit(run: Run, net: ExemplarNet, opt, photos: LabSet, found, config: ExemplarConfig, quiet: bool):
     "Run the steps that are left."
-    stars, rates = Stars(photos, found['train'], config), (config.lr, config.body_lr)
+    stars, rates = Stars(photos, found['train'], config), (config.lr, config.fusion_lr, config.body_lr)
     params, started = [p for group in opt.param_groups for p in group['params']], time.perf_counter()
     for step in progress(range(run.step, config.steps), 'training', quiet=quiet):
         for group, highest in zip(opt.param_groups, rates): group['lr'] = highest * rate(step, config)
@@ -281,7 +285,7 @@ def _fit(run: Run, net: ExemplarNet, opt, photos: LabSet, found, config: Exempla
         run.step = step + 1
         if run.step % config.period == 0 or run.step == config.steps: started = _mark(run, net, opt, photos, found, config, started)
 
-# %% ../../nbs/5_beyond/05_learning.ipynb #9e04ca98
+# %% ../../nbs/5_beyond/05_learning.ipynb #af6e20cd
 def _mark(run: Run, net: ExemplarNet, opt, photos: LabSet, found, config: ExemplarConfig, started: float) -> float:
     "Validate, note it, and keep a checkpoint."
     trained, epoch = time.perf_counter(), -(-run.step // config.period)
@@ -300,7 +304,7 @@ def _mark(run: Run, net: ExemplarNet, opt, photos: LabSet, found, config: Exempl
     run.save(net, opt, is_best)
     return time.perf_counter()
 
-# %% ../../nbs/5_beyond/05_learning.ipynb #0ccf2a5c
+# %% ../../nbs/5_beyond/05_learning.ipynb #39106c1a
 def export_exemplar(
     run: str | Path, # folder of a run
     out: str | Path, # folder to write
