@@ -32,6 +32,7 @@ def test_mutated_files(soak):
         except queue.Empty:
             child.kill()
             raise AssertionError(f'file {last} hangs') from None
-        assert child.wait() == 0 and done == count, f'file {last} ended the process: {child.stderr.read()[-2000:]}'
+        printed = child.stderr.read()[-2000:]
+        assert child.wait() == 0 and done == count and not printed, f'after file {last}: {printed}'
     print(json.dumps({f"{kind} {'opened' if good else 'refused'}": n for (kind, good), n in sorted(opened.items())}))
     assert len({kind for kind, _ in opened}) == 6 and sum(n for (_, good), n in opened.items() if not good) > count / 5

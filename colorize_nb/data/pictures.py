@@ -7,10 +7,10 @@ __all__ = ['MAX_PIXELS', 'FORMATS', 'MAX_BYTES', 'SUFFIXES', 'Picture', 'Picture
            'check_place', 'encode_picture', 'save_picture']
 
 # %% ../../nbs/2_data/01_pictures.ipynb #a40566a1
-import math
-import os
 import stat
 import warnings
+from contextlib import suppress
+from ctypes import CDLL
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -36,6 +36,7 @@ class PictureError(ValueError):
 # %% ../../nbs/2_data/01_pictures.ipynb #9cd17610
 MAX_PIXELS = 128_000_000
 warnings.filterwarnings('ignore', module=r'PIL\.') # we refuse or accept; what Pillow thinks of a file is for us alone
+with suppress(OSError, AttributeError): CDLL(Image.core.__file__).TIFFSetErrorHandler(None) # nor may libtiff print
 
 def _check_pixels(size: tuple[int, int], limit: int) -> None:
     "Refuse pictures with more pixels than allowed, and those without any."
@@ -155,7 +156,7 @@ def _decode(file: BinaryIO, limit: int, fit: int | None) -> Picture:
     with _opened(file) as im:
         notes, shape = [], im.size
         if getattr(im, 'is_animated', False): notes.append(f'first of {_count(im)} frames')
-        if fit and im.format == 'JPEG' and math.prod(shape) > limit // 8: im.draft(None, (4 * fit, 4 * fit))
+        if fit and im.format == 'JPEG' and shape[0] * shape[1] > limit // 8: im.draft(None, (4 * fit, 4 * fit))
         if im.size != shape: notes.append(f'{shape[0]} x {shape[1]} decoded at a fraction')
         _check_pixels(im.size, limit)
         im.load()
@@ -190,16 +191,15 @@ def _line(error: Exception) -> str:
 
 def _from_path(path: Path, limit: int, fit: int | None) -> Picture:
     "Read a file that must be an ordinary one: a pipe or a device could keep us waiting for ever."
-    try: mode = path.stat().st_mode
+    try: mode, size = path.stat().st_mode, path.stat().st_size
     except (FileNotFoundError, NotADirectoryError): raise FileNotFoundError(f'{path}: no such file') from None
     except (OSError, ValueError) as e: raise PictureError(f'{path!s:.200}: {_line(e)}') from None
     if stat.S_ISDIR(mode): raise PictureError(f'{path}: a folder, not a picture')
     if not stat.S_ISREG(mode): raise PictureError(f'{path}: not an ordinary file')
+    if not size: raise PictureError(f'{path}: an empty file')
     try: file = open(path, 'rb')
     except PermissionError: raise PermissionError(f'{path}: no permission to read it') from None
-    with file:
-        if not os.fstat(file.fileno()).st_size: raise PictureError(f'{path}: an empty file')
-        return _guarded(file, str(path), limit, fit)
+    with file: return _guarded(file, str(path), limit, fit)
 
 def _from_array(array: np.ndarray) -> Image.Image:
     "A numpy picture as a Pillow image; floats are taken as 0..1."
@@ -237,11 +237,10 @@ def open_picture(
     return _guarded(BytesIO(source), name, max_pixels, fit)
 
 def load_image(
-    source: str | Path | bytes | BinaryIO | Image.Image | np.ndarray, # whatever `open_picture` takes
-    max_pixels: int = MAX_PIXELS # refuse more than this, before decoding
+    source: str | Path | bytes | BinaryIO | Image.Image | np.ndarray # whatever `open_picture` takes
 ) -> Image.Image: # upright 8-bit sRGB, mode RGB
     "The pixels of any picture."
-    return open_picture(source, max_pixels).image
+    return open_picture(source).image
 
 # %% ../../nbs/2_data/01_pictures.ipynb #e601a344
 SUFFIXES = {'.jpg': 'JPEG', '.jpeg': 'JPEG', '.png': 'PNG', '.tif': 'TIFF', '.tiff': 'TIFF', '.webp': 'WEBP',
