@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SHARPNESS', 'to_kind', 'limit_reference', 'colours', 'paint', 'Painted', 'Painter']
 
-# %% ../nbs/6_people/01_control.ipynb #a04ae042
+# %% ../nbs/6_people/01_control.ipynb #21306835
 from pathlib import Path
 from typing import NamedTuple
 import numpy as np
@@ -14,9 +14,10 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 from .color import rgb_to_lab, to_tensor
-from .colorizer import Colorizer, join_full_size
+from .colorizer import Colorizer
 from .data.pictures import Picture, encode_picture, load_image, open_picture
 from .explain import find_matches
+from .fullsize import join_full_size
 from .jobs.plan import How
 
 # %% ../nbs/6_people/01_control.ipynb #e9317dc5

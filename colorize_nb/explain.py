@@ -6,14 +6,15 @@
 __all__ = ['AWAY', 'NUMBERED', 'SIDE', 'Matches', 'Matcher', 'find_matches', 'Explanation', 'explain', 'numbered_places',
            'draw_explanation']
 
-# %% ../nbs/6_people/02_explain.ipynb #a0cf4a2d
+# %% ../nbs/6_people/02_explain.ipynb #147ee006
 from typing import NamedTuple, Protocol
 import numpy as np
 import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 from .color import rgb_to_lab, to_tensor
-from .colorizer import Colorizer, correspond, join_full_size, reduced
+from .colorizer import Colorizer, correspond, reduced
+from .fullsize import join_full_size
 from .match.field import warp
 
 # %% ../nbs/6_people/02_explain.ipynb #45c5e012

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from PIL import Image
 from ..color import lab_to_rgb, rgb_to_lab, to_tensor, to_uint8
-from ..colorizer import Colorizer, join_full_size, reduced
+from ..colorizer import Colorizer, reduced
+from ..fullsize import join_full_size
 from ..core.progress import progress
 from ..data.photos import PhotoSet
 from ..data.pictures import load_image
