@@ -42,7 +42,7 @@ def _leave(message: str):
 def _how(weights: str, size: Optional[int], strength: float, box: Optional[str], mask: Optional[Path],
          references: list[str], best: int, quality: int):
     "What was said about colouring; `auto:` words name where references are found."
-    from colorize_nb.jobs.plan import How
+    from colorize_nb.plan import How
     pool = tuple(word.removeprefix('auto:') for word in references if word.startswith('auto:'))
     numbers = None if box is None else tuple(int(part) if part.strip().isdigit() else -1 for part in box.split(','))
     if numbers and (len(numbers) != 4 or min(numbers) < 0):
@@ -62,7 +62,7 @@ def _many(targets: list[str], references: list[str], out: Optional[str], how, fo
     from dataclasses import replace
     from colorize_nb.data.pictures import check_place
     from colorize_nb.jobs.local import Job, default_jobs
-    from colorize_nb.jobs.plan import Plan, make_plan
+    from colorize_nb.plan import Plan, make_plan
     from colorize_nb.jobs.watch import watch
     if watch_ and not out: raise ValueError('--watch: name a folder for the results with -o')
     if how.best > 1 and not blend:

@@ -6,7 +6,7 @@
 __all__ = ['SHORT', 'GRID', 'CELL', 'ROWS', 'SHARES', 'SHORTLIST', 'SPREAD', 'PALE', 'describe', 'Index', 'index_file',
            'open_index', 'Suggestion', 'agreement', 'suggest', 'measure_suggestions']
 
-# %% ../nbs/6_people/03_retrieve.ipynb #83877bd9
+# %% ../nbs/6_people/03_retrieve.ipynb #66fa13d3
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ from .core.progress import progress
 from .core.store import fingerprint, read_metadata, save_tensors, weight_bytes
 from .data.pictures import load_image
 from .features import l_features
-from .jobs.plan import find_photos
+from .plan import find_photos
 from safetensors.torch import load_file
 
 # %% ../nbs/6_people/03_retrieve.ipynb #7feb917a

@@ -7,7 +7,7 @@ from conftest import COMMAND, cli
 from works import Say, broken, turning
 from colorize_nb.data.garden import draw_flower
 from colorize_nb.jobs.local import DESK, Job, colouring, run_job
-from colorize_nb.jobs.plan import How, make_plan
+from colorize_nb.plan import How, make_plan
 from colorize_nb.jobs.watch import watch
 
 def photos(folder, count=6, side=24):
@@ -85,7 +85,7 @@ import sys
 from pathlib import Path
 from works import Say, turning
 from colorize_nb.jobs.local import run_job
-from colorize_nb.jobs.plan import make_plan
+from colorize_nb.plan import make_plan
 if __name__ == "__main__":
     plan = make_plan([sys.argv[1]], out=Path(sys.argv[2]))
     print(run_job(plan, Say(.05, sys.argv[3]), jobs=2, quiet=True, make=turning))

@@ -4,7 +4,7 @@ import pytest, torch
 from PIL import Image
 from colorize_nb.colorizer import Colorizer
 from colorize_nb.data.garden import draw_flower
-from colorize_nb.jobs.plan import How
+from colorize_nb.plan import How
 from colorize_nb.control import Painter
 from colorize_nb.retrieve import ROWS, Index, agreement, describe, index_file, open_index, suggest
 import colorize_nb.retrieve as retrieve
