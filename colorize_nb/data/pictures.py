@@ -155,7 +155,7 @@ def _decode(file: BinaryIO, limit: int, fit: int | None) -> Picture:
     "Check the header, then decode every pixel."
     with _opened(file) as im:
         notes, shape = [], im.size
-        if getattr(im, 'is_animated', False): notes.append(f'first of {_count(im)} frames')
+        if getattr(im, 'is_animated', False): notes.append(f'first of {im.n_frames} frames')
         if fit and im.format == 'JPEG' and shape[0] * shape[1] > limit // 8: im.draft(None, (4 * fit, 4 * fit))
         if im.size != shape: notes.append(f'{shape[0]} x {shape[1]} decoded at a fraction')
         _check_pixels(im.size, limit)
@@ -164,15 +164,6 @@ def _decode(file: BinaryIO, limit: int, fit: int | None) -> Picture:
     picture.format, picture.notes = im.format, notes + picture.notes
     picture.image.info.clear() # what the profile said has been done
     return picture
-
-def _count(im: Image.Image) -> str:
-    "How many frames, as far as it is worth knowing."
-    count = 0
-    try:
-        for count in range(100): im.seek(count)
-    except EOFError: pass
-    im.seek(0)
-    return str(count) if count < 99 else 'many'
 
 # %% ../../nbs/2_data/01_pictures.ipynb #d6783ebd
 def _guarded(file: BinaryIO, name: str, limit: int, fit: int | None) -> Picture:
