@@ -176,11 +176,13 @@ def _lay_out(gr, page: _Page, limits: Limits):
     with gr.Row():
         with gr.Column():
             target = gr.File(label='photo to colour', file_types=['image'], elem_id='target')
-            seen = gr.Image(label='as it was read', interactive=False, buttons=[], format='jpeg', elem_id='seen')
+            seen = gr.Image(label='as it was read', interactive=False, buttons=[], format='jpeg', height=300,
+                            elem_id='seen')
         with gr.Column():
             references = gr.File(label='take colours from (none: the model guesses)', file_count='multiple',
                                  file_types=['image'], elem_id='references')
-            gallery = gr.Gallery(label='references', columns=3, interactive=False, format='jpeg', elem_id='gallery')
+            gallery = gr.Gallery(label='references', columns=3, interactive=False, format='jpeg', height=300,
+                                 object_fit='contain', fit_columns=False, elem_id='gallery')
     chosen = _suggestions(gr, page, target, offered)
     with gr.Row():
         strength = gr.Slider(0, 2, 1, step=.05, label='strength of the colours')
@@ -196,9 +198,9 @@ def _lay_out(gr, page: _Page, limits: Limits):
 # %% ../nbs/appendix/14_page.ipynb #ce173abb
 def _suggestions(gr, page: _Page, target, offered):
     "The part that offers references, hidden where the page has no folder."
-    with gr.Accordion('references from the folder', open=False, visible=page.index is not None):
+    with gr.Accordion('references from the folder', visible=page.index is not None):
         ask = gr.Button('Suggest some', elem_id='suggest')
-        found = gr.Gallery(label='found', columns=4, interactive=False, format='jpeg', elem_id='found')
+        found = gr.Gallery(label='found', columns=4, interactive=False, format='jpeg', height=260, elem_id='found')
         chosen = gr.CheckboxGroup([], label='use', elem_id='chosen')
     ask.click(_told(gr, page.suggest), target, [offered, found, chosen])
     return chosen
@@ -208,8 +210,9 @@ def _results(gr) -> list:
     with gr.Tab('result'):
         slider = gr.ImageSlider(label='before and after', interactive=False, format='jpeg', buttons=['fullscreen'],
                                 elem_id='slider')
-        every = gr.Gallery(label='all results', columns=3, interactive=False, format='jpeg', elem_id='every')
-        files = gr.File(label='full size', file_count='multiple', interactive=False, elem_id='files')
+        every = gr.Gallery(label='all results', columns=4, interactive=False, format='jpeg', height=260,
+                           object_fit='contain', fit_columns=False, elem_id='every')
+        files = gr.File(label='full size, to download', file_count='multiple', interactive=False, elem_id='files')
     with gr.Tab('why'):
         gr.Markdown('Numbers: places and where they were found. White: sure. Magenta: the colour was not copied.')
         why = gr.Image(label='explanation of the first reference', interactive=False, format='png', elem_id='why')

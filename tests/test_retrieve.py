@@ -1,5 +1,6 @@
 "References that are found: the right ones, different ones, an index that is built once and follows its files."
 import time
+from pathlib import Path
 import pytest, torch
 from PIL import Image
 from colorize_nb.colorizer import Colorizer
@@ -69,7 +70,7 @@ def test_a_hundred_thousand_photographs(colorizer, soak):
     asked = describe(colorizer, grey('rose'))
     generator = torch.Generator().manual_seed(0)
     rows = {key: torch.rand(count, *asked[key].shape, generator=generator) for key in ROWS}
-    index = Index('', [str(i) for i in range(count)], [], rows)
+    index = Index(Path('photos'), [str(i) for i in range(count)], [], rows)
     started = time.perf_counter()
     assert len(suggest(index, asked, 4)) == 4 and len(agreement(index, asked)['score']) == count
     assert time.perf_counter() - started < seconds
