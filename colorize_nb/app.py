@@ -214,8 +214,8 @@ def _results(gr) -> list:
                            object_fit='contain', fit_columns=False, elem_id='every')
         files = gr.File(label='full size, to download', file_count='multiple', interactive=False, elem_id='files')
     with gr.Tab('why'):
-        gr.Markdown('Numbers: places and where they were found. White: sure. Magenta: the colour was not copied.')
-        why = gr.Image(label='explanation of the first reference', interactive=False, format='png', elem_id='why')
+        gr.Markdown('The first reference. Numbers: places and where they were found. White: sure. Magenta: not copied.')
+        why = gr.Image(show_label=False, interactive=False, format='png', elem_id='why')
     return [slider, every, files, why]
 
 # %% ../nbs/appendix/14_page.ipynb #43ec5212
