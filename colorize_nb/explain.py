@@ -26,8 +26,11 @@ class Matches(NamedTuple):
 
 class Matcher(Protocol):
     "What can be explained: anything that finds matches."
-    def matches(self, target_l: Tensor, reference_lab: Tensor) -> Matches:
-        "Matches of a target's lightness (1, 1, H, W) in a reference (1, 3, H2, W2)."
+    def matches(self,
+        target_l: Tensor, # lightness in [0, 100], shape (1, 1, H, W)
+        reference_lab: Tensor # CIE Lab, shape (1, 3, H2, W2)
+    ) -> Matches: # on the model's finest grid
+        "Where each place of a target finds its colour."
 
 @torch.no_grad()
 def find_matches(
