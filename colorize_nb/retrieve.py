@@ -249,7 +249,7 @@ def measure_suggestions(
         rows.append({name: _judge(colorizer, path, rival) for name, rival in rivals.items()})
     table = {way: {name: torch.tensor([row[name][way] for row in rows]) for name in rows[0]}
              for way in rows[0]['found']}
-    return {'photos': len(index), 'targets': len(rows), 'seed': seed,
+    return {'model': type(colorizer).__name__, 'photos': len(index), 'targets': len(rows), 'seed': seed,
             'psnr_ab': {way: {name: round(v.mean().item(), 3) for name, v in values.items()}
                         for way, values in table.items()},
             'gain': {way: {name: _gain(values['found'] - v) for name, v in values.items() if name != 'found'}
