@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['app', 'bench', 'Space', 'main', 'colorize', 'data', 'similarity', 'train', 'finetune', 'demo', 'page', 'evaluate',
-           'ablate', 'figures', 'bench_patchmatch_command', 'bench_train_command', 'bench_colorize_command',
-           'bench_fullsize_command']
+           'ablate', 'figures', 'bench_patchmatch_command', 'bench_train_command', 'bench_retrieve_command',
+           'bench_colorize_command', 'bench_fullsize_command']
 
 # %% ../nbs/appendix/13_commands.ipynb #44a5ccf6
 import sys
@@ -42,7 +42,7 @@ def _leave(message: str):
 def _how(weights: str, size: Optional[int], strength: float, box: Optional[str], mask: Optional[Path],
          references: list[str], best: int, quality: int):
     "What was said about colouring; `auto:` words name where references are found."
-    from colorize_nb.jobs.plan import How
+    from colorize_nb.plan import How
     pool = tuple(word.removeprefix('auto:') for word in references if word.startswith('auto:'))
     numbers = None if box is None else tuple(int(part) if part.strip().isdigit() else -1 for part in box.split(','))
     if numbers and (len(numbers) != 4 or min(numbers) < 0):
@@ -62,7 +62,7 @@ def _many(targets: list[str], references: list[str], out: Optional[str], how, fo
     from dataclasses import replace
     from colorize_nb.data.pictures import check_place
     from colorize_nb.jobs.local import Job, default_jobs
-    from colorize_nb.jobs.plan import Plan, make_plan
+    from colorize_nb.plan import Plan, make_plan
     from colorize_nb.jobs.watch import watch
     if watch_ and not out: raise ValueError('--watch: name a folder for the results with -o')
     if how.best > 1 and not blend:
@@ -304,6 +304,8 @@ def demo(
 @app.command(name='app')
 def page(
     weights: Annotated[str, typer.Option(help="a model folder, a run folder, 'default' or 'thesis'")] = 'default',
+    references: Annotated[Optional[Path], typer.Option(help='a folder of photographs to suggest as references')] = None,
+    host: Annotated[str, typer.Option(help='who may come: 127.0.0.1 this machine, 0.0.0.0 the network')] = '127.0.0.1',
     port: Annotated[int, typer.Option(help='where the page listens')] = 7860,
     share: Annotated[bool, typer.Option('--share', help='a public address, through gradio')] = False,
 ):
@@ -311,8 +313,8 @@ def page(
 
     Example: colorize-nb app --port 7860
     """
-    from colorize_nb.app import make_page
-    make_page(weights).launch(server_port=port, share=share)
+    from colorize_nb.app import open_page
+    open_page(weights, references, host, port, share)
 
 # %% ../nbs/appendix/13_commands.ipynb #ddebe66e
 def _named(words: list[str]) -> dict[str, Path]:
@@ -478,6 +480,28 @@ def bench_train_command(
     for name, hours in result['hours_150_epochs'].items():
         print(f'150 epochs {name}: {hours:.1f} h (thesis, V100: {53 if name.startswith("with ") else 3} h)')
     if json_: write_json(json_, result)
+
+# %% ../nbs/appendix/13_commands.ipynb #541ed87f
+@bench.command(name='retrieve')
+def bench_retrieve_command(
+    folders: Annotated[list[Path], typer.Argument(help='folders of colour photographs, each measured by itself')],
+    weights: Annotated[str, typer.Option(help="a model folder, a run folder, 'default' or 'thesis'")] = 'default',
+    targets: Annotated[int, typer.Option(min=2, help='photographs to colour, of each folder')] = 100,
+    json_: Annotated[Optional[Path], typer.Option('--json', help='keep the result in this file')] = None,
+):
+    """Are references that are found better than random ones? PSNR of a and b, mean colour and colorizer.
+
+    Example: colorize-nb bench retrieve PHOTOS --json retrieve.json
+    """
+    from colorize_nb.colorizer import Colorizer
+    from colorize_nb.core.store import write_json
+    from colorize_nb.retrieve import measure_suggestions
+    colorizer = Colorizer.from_pretrained(weights)
+    results = {folder.name: measure_suggestions((str(folder),), colorizer, targets) for folder in folders}
+    for name, result in results.items():
+        for way, values in result['psnr_ab'].items():
+            print(name, way, ', '.join(f'{rival} {value:.2f} dB' for rival, value in values.items()), sep=': ')
+    if json_: write_json(json_, results)
 
 # %% ../nbs/appendix/13_commands.ipynb #557e3489
 @bench.command(name='colorize')

@@ -73,10 +73,9 @@ def full_size(
     levels = torch.stack([F.interpolate(level, size=size, mode='bilinear') for level in similarity], 2)
     return levels.flatten(1, 2)
 
-# %% ../nbs/1_colour/08_colorizer.ipynb #0c919b73
+# %% ../nbs/1_colour/08_colorizer.ipynb #757ae01c
 MATCHING = {'method': 'patchmatch', 'iters': 2}
 
-# %% ../nbs/1_colour/08_colorizer.ipynb #7b95a9e7
 class Hint(NamedTuple):
     "What the U-Net is told about colour."
     warped_ab: Tensor # a and b at the target's places, shape (B, 2, H, W)
@@ -136,7 +135,7 @@ def colorize_batch(self: Colorizer,
     hint = None if reference_lab is None else self.hint(target_l, reference_lab, target_ab)
     return fit_gamut(torch.cat([target_l, self.predict(target_l, hint)], 1))
 
-# %% ../nbs/1_colour/08_colorizer.ipynb #bcc85e9d
+# %% ../nbs/1_colour/08_colorizer.ipynb #cb1ef749
 def reduced(
     photo: Image.Image, # RGB picture, any size (W, H)
     short: int # wanted length of the short side, in pixels
@@ -147,7 +146,6 @@ def reduced(
     size = [max(1, round(side * scale)) for side in photo.size]
     return photo.resize(size, Image.Resampling.BICUBIC, reducing_gap=3)
 
-# %% ../nbs/1_colour/08_colorizer.ipynb #ad1d3534
 def _lab(photo: Image.Image) -> Tensor:
     return rgb_to_lab(to_tensor(np.asarray(photo)))[None]
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SHARPNESS', 'to_kind', 'limit_reference', 'colours', 'paint', 'Painted', 'Painter']
 
-# %% ../nbs/6_people/01_control.ipynb #a04ae042
+# %% ../nbs/6_people/01_control.ipynb #14664e0a
 from pathlib import Path
 from typing import NamedTuple
 import numpy as np
@@ -15,10 +15,10 @@ from PIL import Image
 from torch import Tensor
 from .color import rgb_to_lab, to_tensor
 from .colorizer import Colorizer
-from .fullsize import join_full_size
 from .data.pictures import Picture, encode_picture, load_image, open_picture
 from .explain import find_matches
-from .jobs.plan import How
+from .fullsize import join_full_size
+from .plan import How
 
 # %% ../nbs/6_people/01_control.ipynb #e9317dc5
 def to_kind(

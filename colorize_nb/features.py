@@ -16,10 +16,9 @@ from torch.overrides import TorchFunctionMode
 from .color import L_MEAN, L_STD
 from .core.store import read_metadata, save_tensors
 
-# %% ../nbs/1_colour/03_features.ipynb #f74c9ab2
+# %% ../nbs/1_colour/03_features.ipynb #9eae4ae6
 CHANNELS = (64, 64, 128, 256, 512)
 
-# %% ../nbs/1_colour/03_features.ipynb #572d91a8
 class _Undrawn(TorchFunctionMode):
     "Networks built in here draw no random weights: they are about to be loaded, and drawing takes longer."
     def __torch_function__(self, func, types, args=(), kwargs=None):
@@ -83,12 +82,11 @@ class Pyramid(nn.Module):
             maps.append(x)
         return maps
 
-# %% ../nbs/1_colour/03_features.ipynb #ad289ac4
+# %% ../nbs/1_colour/03_features.ipynb #c93ddc52
 class _ConcatPool(nn.Module):
     "Maximum and average over the map, side by side."
     def forward(self, x: Tensor) -> Tensor: return torch.cat([x.amax((-2, -1)), x.mean((-2, -1))], 1)
 
-# %% ../nbs/1_colour/03_features.ipynb #65e61356
 def _head(n_classes: int) -> nn.Sequential:
     "fastai's layout of a classifier's head."
     return nn.Sequential(_ConcatPool(), nn.BatchNorm1d(1024), nn.Dropout(0.25), nn.Linear(1024, 512, bias=False),
@@ -125,10 +123,9 @@ class SimilarityNet(nn.Module):
         "Which flower is it?"
         return self.head(self.body(x)[-1])
 
-# %% ../nbs/1_colour/03_features.ipynb #3a04c9e6
+# %% ../nbs/1_colour/03_features.ipynb #f43d9dbc
 WEIGHTS = Path(str(files('colorize_nb'))) / 'weights'
 
-# %% ../nbs/1_colour/03_features.ipynb #78209a33
 def load_base(
     # a .safetensors or .pth file, 'imagenet', 'untrained', or None: ImageNet if it can be had
     base: str | Path | None = None,
@@ -146,11 +143,10 @@ def load_base(
                          f"({type(error).__name__}): name a weights file instead") from error
     return _float(state), 'ImageNet (torchvision IMAGENET1K_V1)'
 
-# %% ../nbs/1_colour/03_features.ipynb #0a486c5e
+# %% ../nbs/1_colour/03_features.ipynb #686dc74d
 def _float(state: dict) -> dict[str, Tensor]:
     return {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
 
-# %% ../nbs/1_colour/03_features.ipynb #0fcd60cb
 def _untrained() -> tuple[dict[str, Tensor], str]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -233,5 +229,5 @@ def load_net(
     if about.get('kind') != 'similarity':
         raise ValueError(f"{path}: holds {about.get('kind', 'unnamed weights')}, not a similarity network")
     with _Undrawn(): net = SimilarityNet(about['space'], about['n_classes'])
-    net.load_state_dict(_float(load_file(path)), assign=True)
+    net.load_state_dict(_float(load_file(path)))
     return net.eval()

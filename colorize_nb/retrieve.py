@@ -6,7 +6,7 @@
 __all__ = ['SHORT', 'GRID', 'CELL', 'ROWS', 'SHARES', 'SHORTLIST', 'SPREAD', 'PALE', 'describe', 'Index', 'index_file',
            'open_index', 'Suggestion', 'agreement', 'suggest', 'measure_suggestions']
 
-# %% ../nbs/6_people/03_retrieve.ipynb #83877bd9
+# %% ../nbs/6_people/03_retrieve.ipynb #09760d8d
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ from .core.progress import progress
 from .core.store import fingerprint, read_metadata, save_tensors, weight_bytes
 from .data.pictures import load_image
 from .features import l_features
-from .jobs.plan import find_photos
+from .plan import TAG, find_photos
 from safetensors.torch import load_file
 
 # %% ../nbs/6_people/03_retrieve.ipynb #7feb917a
@@ -119,7 +119,7 @@ def open_index(
 ) -> Index: # up to date
     "The index of a collection: read, brought up to date and kept."
     photos, file, network = find_photos(words), index_file(words), _network(colorizer)
-    now = {os.path.relpath(path, photos.root): _stamp(path) for path in photos.files}
+    now = {os.path.relpath(path, photos.root): _stamp(path) for path in photos.files if TAG not in path.stem}
     kept = _read_index(file, network)
     known = {name: kept[name] for name, stamp in now.items() if name in kept and kept[name][0] == stamp}
     missing = [name for name in now if name not in known]
@@ -249,7 +249,7 @@ def measure_suggestions(
         rows.append({name: _judge(colorizer, path, rival) for name, rival in rivals.items()})
     table = {way: {name: torch.tensor([row[name][way] for row in rows]) for name in rows[0]}
              for way in rows[0]['found']}
-    return {'photos': len(index), 'targets': len(rows), 'seed': seed,
+    return {'model': type(colorizer).__name__, 'photos': len(index), 'targets': len(rows), 'seed': seed,
             'psnr_ab': {way: {name: round(v.mean().item(), 3) for name, v in values.items()}
                         for way, values in table.items()},
             'gain': {way: {name: _gain(values['found'] - v) for name, v in values.items() if name != 'found'}

@@ -1,93 +1,103 @@
 "Folders of photographs: what is done, kept, reported; kills, Ctrl-C, full and read-only disks; pairs and the watch."
-import json, os, signal, subprocess, sys, time
+import json, os, shutil, signal, subprocess, sys, time
 from pathlib import Path
 import numpy as np, psutil, pytest
 from PIL import Image
 from conftest import COMMAND, cli
 from works import Say, broken, turning
 from colorize_nb.data.garden import draw_flower
-from colorize_nb.jobs.local import DESK, Job, run_job
-from colorize_nb.jobs.plan import Plan, make_plan
+from colorize_nb.jobs.local import DESK, Job, colouring, run_job
+from colorize_nb.plan import How, make_plan
 from colorize_nb.jobs.watch import watch
 
 def photos(folder, count=6, side=24):
     "A folder of small grey pictures, half of them in a subfolder."
     for i in range(count):
-        path = folder / ("sub" if i % 2 else "") / f"{i:04}.png"
+        path = folder / ('sub' if i % 2 else '') / f'{i:04}.png'
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.random.default_rng(i).integers(0, 256, (side, side), np.uint8)).save(path)
     return folder
 
-def results(root): return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file() and DESK not in path.parts)
+def results(root):
+    files = [path.relative_to(root) for path in root.rglob('*') if path.is_file()]
+    return sorted(str(path) for path in files if DESK not in path.parts)
 
-def work(folder, out, make=turning, how=Say(), **options): return run_job(make_plan([str(folder)], out=out), how, quiet=True, make=make, **options)
+def work(folder, out, make=turning, how=Say(), **options):
+    return run_job(make_plan([str(folder)], out=out), how, quiet=True, make=make, **options)
 
 def worked(log): return Path(log).read_text().split() if Path(log).exists() else []
 
 def test_fifty_photos_two_workers(tmp_path):
-    folder, out = photos(tmp_path / "in", 50), tmp_path / "out"
+    folder, out = photos(tmp_path / 'in', 50), tmp_path / 'out'
     report = work(folder, out, jobs=2)
-    assert (report.done, report.failed) == (50, ()) and len(results(out)) == 50 and "sub/0001.png" in results(out)
-    assert not (out / DESK / "partial").exists() and len((out / DESK / "journal.jsonl").read_text().splitlines()) == 50
+    assert (report.done, report.failed) == (50, ()) and len(results(out)) == 50 and 'sub/0001.png' in results(out)
+    assert not (out / DESK / 'partial').exists() and len((out / DESK / 'journal.jsonl').read_text().splitlines()) == 50
     assert work(folder, out, jobs=2).already == 50
-    before, after = Image.open(folder / "0000.png").convert("RGB"), Image.open(out / "0000.png")
+    before, after = Image.open(folder / '0000.png').convert('RGB'), Image.open(out / '0000.png')
     assert (np.asarray(before.rotate(180)) == np.asarray(after)).all()
 
 def test_one_bad_photo_does_not_stop_the_rest(tmp_path):
-    folder = photos(tmp_path / "in")
-    for name in ("killer.png", "bug.png"): (folder / name).write_bytes((folder / "0000.png").read_bytes())
-    (folder / "text.jpg").write_text("not a picture")
-    (folder / "gone.png").symlink_to(tmp_path / "nowhere.png")
-    report = work(folder, tmp_path / "out", jobs=2)
-    assert report.done == 6 and {path.name for path, _ in report.failed} == {"killer.png", "bug.png", "text.jpg", "gone.png"}
+    folder = photos(tmp_path / 'in')
+    for name in ('killer.png', 'bug.png'): shutil.copy(folder / '0000.png', folder / name)
+    (folder / 'text.jpg').write_text('not a picture')
+    (folder / 'gone.png').symlink_to(tmp_path / 'nowhere.png')
+    report = work(folder, tmp_path / 'out', jobs=2)
     reasons = {path.name: reason for path, reason in report.failed}
-    assert "ended with code 9" in reasons["killer.png"] and "a bug" in reasons["bug.png"] and "No such file" in reasons["gone.png"]
-    assert str(folder / "text.jpg") in str(report) and len(results(tmp_path / "out")) == 6
+    assert report.done == 6 and set(reasons) == {'killer.png', 'bug.png', 'text.jpg', 'gone.png'}
+    assert 'ended with code 9' in reasons['killer.png'] and 'a bug' in reasons['bug.png']
+    assert 'No such file' in reasons['gone.png']
+    assert str(folder / 'text.jpg') in str(report) and len(results(tmp_path / 'out')) == 6
 
 def test_input_that_disappears_meanwhile(tmp_path):
-    folder = photos(tmp_path / "in", 2)
-    plan = make_plan([str(folder)], out=tmp_path / "out")
+    folder = photos(tmp_path / 'in', 2)
+    plan = make_plan([str(folder)], out=tmp_path / 'out')
     with Job(plan.root, Say(), make=turning) as job:
         state = job._state
         job._state = lambda task: (state(task), task.target.unlink())[0]
         assert [len(job.run(plan.tasks, quiet=True).failed), len(results(plan.root))] == [2, 0]
 
 def test_existing_files_are_kept(tmp_path):
-    folder, out = photos(tmp_path / "in", 3), tmp_path / "out"
+    folder, out = photos(tmp_path / 'in', 3), tmp_path / 'out'
     out.mkdir()
-    (out / "0000.png").write_bytes(b"mine")
+    (out / '0000.png').write_bytes(b'mine')
     report = work(folder, out)
-    assert report.done == 2 and [path.name for path in report.kept] == ["0000.png"] and (out / "0000.png").read_bytes() == b"mine"
-    assert work(folder, out, overwrite=True).done == 1 and (out / "0000.png").read_bytes() != b"mine"
+    assert report.done == 2 and [path.name for path in report.kept] == ['0000.png']
+    assert (out / '0000.png').read_bytes() == b'mine'
+    assert work(folder, out, overwrite=True).done == 1 and (out / '0000.png').read_bytes() != b'mine'
     assert work(folder, out, overwrite=True).already == 3
     assert len(work(folder, out, how=Say(seconds=.001)).kept) == 3 # another job: its results are not ours
-    Image.new("L", (9, 9)).save(folder / "0002.png")
-    assert work(folder, out).done == 1 and Image.open(out / "0002.png").size == (9, 9) # a changed photograph is done again
+    Image.new('L', (9, 9)).save(folder / '0002.png')
+    assert work(folder, out).done == 1 # a changed photograph is done again
+    assert Image.open(out / '0002.png').size == (9, 9)
 
 def test_no_work_without_a_model(tmp_path):
-    with pytest.raises(ValueError, match="no such folder of weights"): work(photos(tmp_path / "in"), tmp_path / "out", make=broken)
-    assert not results(tmp_path / "out")
+    with pytest.raises(ValueError, match='no such folder of weights'):
+        work(photos(tmp_path / 'in'), tmp_path / 'out', make=broken)
+    assert not results(tmp_path / 'out')
 
 def test_one_job_in_a_folder(tmp_path):
-    folder = photos(tmp_path / "in")
-    with Job(tmp_path / "out", Say(), make=turning):
-        with pytest.raises(ValueError, match="another job is writing there"): work(folder, tmp_path / "out")
+    folder = photos(tmp_path / 'in')
+    with Job(tmp_path / 'out', Say(), make=turning):
+        with pytest.raises(ValueError, match='another job is writing there'): work(folder, tmp_path / 'out')
 
 SCRIPT = """
 import sys
 from pathlib import Path
 from works import Say, turning
 from colorize_nb.jobs.local import run_job
-from colorize_nb.jobs.plan import make_plan
-if __name__ == "__main__": print(run_job(make_plan([sys.argv[1]], out=Path(sys.argv[2])), Say(.05, sys.argv[3]), jobs=2, quiet=True, make=turning))
+from colorize_nb.plan import make_plan
+if __name__ == "__main__":
+    plan = make_plan([sys.argv[1]], out=Path(sys.argv[2]))
+    print(run_job(plan, Say(.05, sys.argv[3]), jobs=2, quiet=True, make=turning))
 """
 
 def begin(tmp_path, count=40):
     "A job in a process of its own, and its worker processes, when a few photographs are done."
-    folder, out, log = photos(tmp_path / "in", count), tmp_path / "out", tmp_path / "log"
-    (tmp_path / "job.py").write_text(SCRIPT)
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])}
-    process = subprocess.Popen([sys.executable, tmp_path / "job.py", folder, out, log], env=env, stderr=subprocess.PIPE, text=True)
+    folder, out, log = photos(tmp_path / 'in', count), tmp_path / 'out', tmp_path / 'log'
+    (tmp_path / 'job.py').write_text(SCRIPT)
+    env = {**os.environ, 'PYTHONPATH': os.pathsep.join([str(Path(__file__).parent), os.environ.get('PYTHONPATH', '')])}
+    words = [sys.executable, tmp_path / 'job.py', folder, out, log]
+    process = subprocess.Popen(words, env=env, stderr=subprocess.PIPE, text=True)
     limit = time.time() + 300
     while len(worked(log)) < 6 and time.time() < limit and process.poll() is None: time.sleep(.02)
     assert process.poll() is None, process.stderr.read()
@@ -98,7 +108,7 @@ def whole(out):
     for name in results(out): Image.open(out / name).load()
     return results(out)
 
-@pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize('kill', [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_killed_and_run_again(tmp_path, kill):
     process, workers, folder, out, log = begin(tmp_path)
     process.send_signal(kill)
@@ -107,8 +117,9 @@ def test_killed_and_run_again(tmp_path, kill):
     finished = whole(out)
     assert 0 < len(finished) < 40
     report = work(folder, out, how=Say(.05, str(log)), jobs=2)
-    assert (report.done, report.already, report.kept) == (40 - len(finished), len(finished), ()) and len(whole(out)) == 40
-    assert not (out / DESK / "partial").exists()
+    assert (report.done, report.already, report.kept) == (40 - len(finished), len(finished), ())
+    assert len(whole(out)) == 40
+    assert not (out / DESK / 'partial').exists()
     assert max(worked(log).count(Path(name).name) for name in finished) == 1 # nothing was done twice
 
 @pytest.fixture
@@ -116,134 +127,157 @@ def disk(tmp_path):
     "Makes small disks; skipped where mounting is not allowed."
     mounted = []
     def mount(options):
-        folder = tmp_path / f"disk{len(mounted)}"
+        folder = tmp_path / f'disk{len(mounted)}'
         folder.mkdir()
-        if subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], capture_output=True).returncode: pytest.skip("mounting a small tmpfs is not allowed here")
+        words = ['mount', '-t', 'tmpfs', '-o', options, 'tmpfs', folder]
+        if subprocess.run(words, capture_output=True).returncode: pytest.skip('mounting a tmpfs is not allowed here')
         mounted.append(folder)
         return folder
     yield mount
-    for folder in mounted: subprocess.run(["umount", "-l", folder])
+    for folder in mounted: subprocess.run(['umount', '-l', folder])
 
 def test_full_disk(tmp_path, disk):
-    folder, out = photos(tmp_path / "in", 30, side=200), disk("size=700k")
-    with pytest.raises(OSError, match="No space left") as error: work(folder, out)
-    assert "goes on from there" in str(error.value)
+    folder, out = photos(tmp_path / 'in', 30, side=200), disk('size=700k')
+    with pytest.raises(OSError, match='No space left') as error: work(folder, out)
+    assert 'goes on from there' in str(error.value)
     assert 0 < len(whole(out)) < 30
-    subprocess.run(["mount", "-o", "remount,size=20m", out], check=True)
+    subprocess.run(['mount', '-o', 'remount,size=20m', out], check=True)
     report = work(folder, out)
     assert report.already > 0 and report.done + report.already == 30 and not report.kept and len(whole(out)) == 30
 
 def test_read_only_folder(tmp_path, disk, model):
-    folder, out = photos(tmp_path / "in", 2), disk("ro,size=1m")
-    done = cli("colorize", folder, "-o", out, "--weights", model)
-    assert done.returncode == 2 and "Read-only file system" in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
+    folder, out = photos(tmp_path / 'in', 2), disk('ro,size=1m')
+    done = cli('colorize', folder, '-o', out, '--weights', model)
+    assert done.returncode == 2 and 'Traceback' not in done.stderr
+    assert 'Read-only file system' in done.stderr.splitlines()[-1]
 
-def test_memory_stays_flat(tmp_path, soak):
-    "Of the main process; workers hold one picture at a time."
-    count = 1000 if soak else 50
-    folder, out, used = photos(tmp_path / "in", count, side=256 if soak else 24), tmp_path / "out", []
+def test_memory_stays_flat(tmp_path, soak, model):
+    "Of all processes, between the first fifth of the photographs and the last; with a model in the long form."
+    count, side, make, how = (1000, 256, colouring, How(str(model))) if soak else (50, 24, turning, Say())
+    folder, out, used = photos(tmp_path / 'in', count, side), tmp_path / 'out', []
     plan, me = make_plan([str(folder)], out=out), psutil.Process()
-    with Job(out, Say(), jobs=2, make=turning) as job:
+    with Job(out, how, jobs=2, make=make) as job:
         for part in range(5):
             job.run(plan.tasks[part * count // 5:(part + 1) * count // 5], quiet=True)
-            used.append(me.memory_info().rss + sum(worker.memory_info().rss for worker in me.children(recursive=True)))
+            used.append(sum(process.memory_info().rss for process in (me, *me.children(recursive=True))))
     assert used[-1] - used[0] < 50e6, used
 
 def test_the_watch_waits_until_a_file_is_whole(tmp_path, monkeypatch):
     import colorize_nb.jobs.watch as module
-    folder, out, said, moments = tmp_path / "in", tmp_path / "out", [], []
-    picture = photos(tmp_path / "other", 1) / "0000.png"
+    folder, out, said, moments = tmp_path / 'in', tmp_path / 'out', [], []
+    picture = photos(tmp_path / 'other', 1) / '0000.png'
     def pause(seconds):
         moments.append(seconds)
-        if len(moments) == 1: folder.mkdir(); (folder / "a.png").write_bytes(picture.read_bytes()[:200])
-        if len(moments) == 2: (folder / "a.png").write_bytes(picture.read_bytes())
-        if len(moments) == 5: (folder / "b.jpg").write_text("not a picture")
-    monkeypatch.setattr(module.time, "sleep", pause)
-    with Job(out, Say(), make=turning) as job: watch(lambda: make_plan([str(folder)], out=out), job, said.append, looks=12)
-    assert [report.done for report in said] == [1, 0] and results(out) == ["a.png"]
-    assert [path.name for path, _ in said[1].failed] == ["b.jpg"]
+        if len(moments) == 1: folder.mkdir(); (folder / 'a.png').write_bytes(picture.read_bytes()[:200])
+        if len(moments) == 2: shutil.copy(picture, folder / 'a.png')
+        if len(moments) == 5: (folder / 'b.jpg').write_text('not a picture')
+    monkeypatch.setattr(module.time, 'sleep', pause)
+    with Job(out, Say(), make=turning) as job:
+        watch(lambda: make_plan([str(folder)], out=out), job, said.append, looks=12)
+    assert [report.done for report in said] == [1, 0] and results(out) == ['a.png']
+    assert [path.name for path, _ in said[1].failed] == ['b.jpg']
 
 def test_references_by_name(tmp_path):
-    names = ("in/a.jpg", "in/sub/a.jpg", "in/b.jpg", "in/c.jpg", "refs/a.png", "refs/sub/a.png", "refs/other/b.jpg")
-    for name in names: (tmp_path / name).parent.mkdir(parents=True, exist_ok=True); (tmp_path / name).touch()
-    tasks = make_plan([str(tmp_path / "in")], [str(tmp_path / "refs")]).tasks
-    told = {str(task.target.relative_to(tmp_path / "in")): [str(r.relative_to(tmp_path / "refs")) for r in task.references] for task in tasks}
-    assert told == {"a.jpg": ["a.png"], "sub/a.jpg": ["sub/a.png"], "b.jpg": ["other/b.jpg"], "c.jpg": []}
+    names = ('in/a.jpg', 'in/sub/a.jpg', 'in/b.jpg', 'in/c.jpg', 'refs/a.png', 'refs/sub/a.png', 'refs/other/b.jpg')
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    tasks = make_plan([str(tmp_path / 'in')], [str(tmp_path / 'refs')]).tasks
+    below = lambda path, folder: str(path.relative_to(tmp_path / folder))
+    told = {below(task.target, 'in'): [below(r, 'refs') for r in task.references] for task in tasks}
+    assert told == {'a.jpg': ['a.png'], 'sub/a.jpg': ['sub/a.png'], 'b.jpg': ['other/b.jpg'], 'c.jpg': []}
 
 # the command
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope='module')
 def album(tmp_path_factory):
     "Grey drawings in two folders, and coloured ones to take colours from."
-    root = tmp_path_factory.mktemp("album")
-    for kind in ("tulip", "daisy"):
-        (root / "grey" / kind).mkdir(parents=True), (root / "garden").mkdir(exist_ok=True)
-        Image.fromarray(draw_flower(kind, seed=1, size=64)).convert("L").save(root / "grey" / kind / f"{kind}1.jpg")
-        for seed in (5, 6): Image.fromarray(draw_flower(kind, seed=seed, colouring=seed % 2, size=64)).save(root / "garden" / f"{kind}{seed}.png")
+    root = tmp_path_factory.mktemp('album')
+    for kind in ('tulip', 'daisy'):
+        (root / 'grey' / kind).mkdir(parents=True), (root / 'garden').mkdir(exist_ok=True)
+        Image.fromarray(draw_flower(kind, seed=1, size=64)).convert('L').save(root / 'grey' / kind / f'{kind}1.jpg')
+        for seed in (5, 6):
+            flower = Image.fromarray(draw_flower(kind, seed=seed, colouring=seed % 2, size=64))
+            flower.save(root / 'garden' / f'{kind}{seed}.png')
     return root
 
 def test_a_folder_with_found_references(album, model, tmp_path):
-    out, env = tmp_path / "out", {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
-    (tmp_path / "grey").symlink_to(album / "grey")
-    bad = tmp_path / "bad.jpg"
-    bad.write_text("not a picture")
-    done = cli("colorize", album / "grey", bad, "-r", album / "garden", "-o", out, "--weights", model, "--jobs", "1", env=env)
-    assert done.returncode == 1 and done.stdout.strip() == str(out) and "2 coloured" in done.stderr and "bad.jpg" in done.stderr, done.stderr
-    assert [Path(name).name for name in results(out)] == ["daisy1.png", "tulip1.png"]
-    lines = [json.loads(line) for line in (out / DESK / "journal.jsonl").read_text().splitlines()]
-    assert all(Path(line["references"][0]).parent == album / "garden" and "subject" in line["reasons"][0] for line in lines)
-    assert len(list((tmp_path / "cache").rglob("*.safetensors"))) == 1
+    out, env = tmp_path / 'out', {**os.environ, 'XDG_CACHE_HOME': str(tmp_path / 'cache')}
+    (tmp_path / 'grey').symlink_to(album / 'grey')
+    bad = tmp_path / 'bad.jpg'
+    bad.write_text('not a picture')
+    words = ('-r', album / 'garden', '-o', out, '--weights', model, '--jobs', '1')
+    done = cli('colorize', album / 'grey', bad, *words, env=env)
+    assert done.returncode == 1 and done.stdout.strip() == str(out), done.stderr
+    assert '2 coloured' in done.stderr and 'bad.jpg' in done.stderr
+    assert [Path(name).name for name in results(out)] == ['daisy1.png', 'tulip1.png']
+    lines = [json.loads(line) for line in (out / DESK / 'journal.jsonl').read_text().splitlines()]
+    assert all(Path(line['references'][0]).parent == album / 'garden' for line in lines)
+    assert all('subject' in line['reasons'][0] for line in lines)
+    assert len(list((tmp_path / 'cache').rglob('*.safetensors'))) == 1
 
 def test_a_pattern_beside_the_photos(album, model, tmp_path):
-    for kind in ("tulip", "daisy"): (tmp_path / f"{kind}.jpg").write_bytes((album / "grey" / kind / f"{kind}1.jpg").read_bytes())
+    for kind in ('tulip', 'daisy'): shutil.copy(album / 'grey' / kind / f'{kind}1.jpg', tmp_path / f'{kind}.jpg')
     for count in (2, 0):
-        done = cli("colorize", tmp_path / "*.jpg", "--weights", model, "--format", "jpg")
-        assert done.returncode == 0 and "the model's own guess" in done.stderr and f"{count} coloured" in done.stderr, done.stderr
-    assert results(tmp_path) == ["daisy.jpg", "daisy_coloured.jpg", "tulip.jpg", "tulip_coloured.jpg"]
+        done = cli('colorize', tmp_path / '*.jpg', '--weights', model, '--format', 'jpg')
+        assert done.returncode == 0 and "the model's own guess" in done.stderr, done.stderr
+        assert f'{count} coloured' in done.stderr
+    assert results(tmp_path) == ['daisy.jpg', 'daisy_coloured.jpg', 'tulip.jpg', 'tulip_coloured.jpg']
 
 def test_one_photo_as_people_type_it(album, model, tmp_path):
-    (tmp_path / "grey.jpg").write_bytes((album / "grey/tulip/tulip1.jpg").read_bytes())
-    garden, words = album / "garden", ("--weights", model)
-    done = cli("colorize", "grey.jpg", "-r", garden / "tulip5.png", *words, cwd=tmp_path)
-    assert done.returncode == 0 and done.stdout.strip() == "grey_coloured.png" and Image.open(tmp_path / "grey_coloured.png").size == (64, 64), done.stderr
-    again = cli("colorize", "grey.jpg", *words, cwd=tmp_path)
-    assert again.returncode == 2 and "--overwrite" in again.stderr and again.stderr.count("\n") == 1
-    several = cli("colorize", "grey.jpg", "-r", garden / "tulip5.png", "-r", garden / "daisy5.png", "-o", "out.png", "--strength", "0.5",
-                  "--reference-box", "0,0,40,50", "--explain", "why.png", *words, cwd=tmp_path)
-    assert several.stdout.split() == ["out_tulip5.png", "out_daisy5.png", "out_sheet.png"], several.stderr
-    assert {path.name for path in tmp_path.iterdir()} == {"grey.jpg", "grey_coloured.png", "why.png", *several.stdout.split()}
+    shutil.copy(album / 'grey/tulip/tulip1.jpg', tmp_path / 'grey.jpg')
+    garden, words = album / 'garden', ('--weights', model)
+    done = cli('colorize', 'grey.jpg', '-r', garden / 'tulip5.png', *words, cwd=tmp_path)
+    assert done.returncode == 0 and done.stdout.strip() == 'grey_coloured.png', done.stderr
+    assert Image.open(tmp_path / 'grey_coloured.png').size == (64, 64)
+    again = cli('colorize', 'grey.jpg', *words, cwd=tmp_path)
+    assert again.returncode == 2 and '--overwrite' in again.stderr and again.stderr.count('\n') == 1
+    several = cli('colorize', 'grey.jpg', '-r', garden / 'tulip5.png', '-r', garden / 'daisy5.png', '-o', 'out.png',
+                  '--strength', '0.5', '--reference-box', '0,0,40,50', '--explain', 'why.png', *words, cwd=tmp_path)
+    assert several.stdout.split() == ['out_tulip5.png', 'out_daisy5.png', 'out_sheet.png'], several.stderr
+    there = {path.name for path in tmp_path.iterdir()}
+    assert there == {'grey.jpg', 'grey_coloured.png', 'why.png', *several.stdout.split()}
 
 def test_pipes(album, model, tmp_path):
-    command = [COMMAND, "colorize", "-", "-r", str(album / "garden/tulip5.png"), "--weights", str(model)]
-    done = subprocess.run(command, input=(album / "grey/tulip/tulip1.jpg").read_bytes(), capture_output=True, cwd=tmp_path)
-    assert done.returncode == 0 and done.stdout.startswith(b"\x89PNG") and not list(tmp_path.iterdir()), done.stderr
-    bad = subprocess.run(command, input=b"nothing", capture_output=True, text=False)
-    assert bad.returncode == 2 and not bad.stdout and bad.stderr.count(b"\n") == 1
+    command = [COMMAND, 'colorize', '-', '-r', str(album / 'garden/tulip5.png'), '--weights', str(model)]
+    picture = (album / 'grey/tulip/tulip1.jpg').read_bytes()
+    done = subprocess.run(command, input=picture, capture_output=True, cwd=tmp_path)
+    assert done.returncode == 0 and done.stdout.startswith(b'\x89PNG'), done.stderr
+    assert not list(tmp_path.iterdir())
+    bad = subprocess.run(command, input=b'nothing', capture_output=True, text=False)
+    assert bad.returncode == 2 and not bad.stdout and bad.stderr.count(b'\n') == 1
 
 def test_found_references_and_their_reasons(album, model, tmp_path):
-    env = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
-    done = cli("colorize", album / "grey/tulip/tulip1.jpg", "-r", f"auto:{album / 'garden'}", "-k", "2", "-o", tmp_path / "out.png", "--weights", model, env=env)
-    assert done.returncode == 0 and done.stderr.count("subject") == 2 and len(done.stdout.split()) == 3, done.stderr
+    env = {**os.environ, 'XDG_CACHE_HOME': str(tmp_path / 'cache')}
+    words = ('-r', f"auto:{album / 'garden'}", '-k', '2', '-o', tmp_path / 'out.png', '--weights', model)
+    done = cli('colorize', album / 'grey/tulip/tulip1.jpg', *words, env=env)
+    assert done.returncode == 0 and done.stderr.count('subject') == 2 and len(done.stdout.split()) == 3, done.stderr
 
-@pytest.mark.parametrize("words, cause", [
-    (("grey", "-o", "out.png"), "need a folder"), (("grey", "-k", "2"), "--blend"), (("nothing/*.jpg",), "no pictures there"), (("grey", "-r", "nowhere*"), "no pictures there"),
-    (("grey", "--watch"), "-o"), (("garden/tulip5.png", "-o", "a.png", "--reference-box", "1,2"), "x,y,width,height"), (("garden/tulip5.png", "-o", "a.png", "-r", "auto:nowhere"), "nowhere"),
-    (("garden/tulip5.png", "-o", "a.png", "--explain", "why.png"), "nothing to explain"), (("grey", "--format", "xyz"), "cannot write")])
+@pytest.mark.parametrize('words, cause', [
+    (('grey', '-o', 'out.png'), 'need a folder'), (('grey', '-k', '2'), '--blend'), (('grey', '--watch'), '-o'),
+    (('nothing/*.jpg',), 'no pictures there'), (('grey', '-r', 'nowhere*'), 'no pictures there'),
+    (('garden/tulip5.png', '-o', 'a.png', '--reference-box', '1,2'), 'x,y,width,height'),
+    (('garden/tulip5.png', '-o', 'a.png', '-r', 'auto:nowhere'), 'nowhere'),
+    (('garden/tulip5.png', '-o', 'a.png', '--explain', 'why.png'), 'nothing to explain'),
+    (('grey', '--format', 'xyz'), 'cannot write')])
 def test_wrong_words(album, model, words, cause, monkeypatch, capsys):
     from colorize_nb.cli import main
     before = results(album)
     monkeypatch.chdir(album)
-    monkeypatch.setattr(sys, "argv", ["colorize-nb", "colorize", *words, "--weights", str(model)])
+    monkeypatch.setattr(sys, 'argv', ['colorize-nb', 'colorize', *words, '--weights', str(model)])
     with pytest.raises(SystemExit) as end: main()
     said = capsys.readouterr().err
-    assert end.value.code == 2 and cause in said and said.strip().splitlines()[-1].startswith("colorize-nb:"), said
+    assert end.value.code == 2 and cause in said and said.strip().splitlines()[-1].startswith('colorize-nb:'), said
     assert results(album) == before
 
 def test_ctrl_c_in_a_terminal(album, model, tmp_path):
     "The signal goes to the whole group, as from a keyboard."
-    photos(tmp_path / "in", 200)
-    job = subprocess.Popen([COMMAND, "colorize", tmp_path / "in", "-o", tmp_path / "out", "--weights", model], start_new_session=True, stderr=subprocess.PIPE, text=True)
-    while not (tmp_path / "out").exists() or not results(tmp_path / "out"): time.sleep(.05); assert job.poll() is None
+    photos(tmp_path / 'in', 200)
+    words = [COMMAND, 'colorize', tmp_path / 'in', '-o', tmp_path / 'out', '--weights', model]
+    job = subprocess.Popen(words, start_new_session=True, stderr=subprocess.PIPE, text=True)
+    while not (tmp_path / 'out').exists() or not results(tmp_path / 'out'):
+        time.sleep(.05)
+        assert job.poll() is None
     os.killpg(job.pid, signal.SIGINT)
-    assert job.wait(60) == 130 and "Traceback" not in job.stderr.read()
-    assert 0 < len(whole(tmp_path / "out")) < 200
+    assert job.wait(60) == 130 and 'Traceback' not in job.stderr.read()
+    assert 0 < len(whole(tmp_path / 'out')) < 200

@@ -8,17 +8,18 @@ from colorize_nb.data.pictures import encode_picture
 class Say:
     "What a work is told."
     seconds: float = 0.
-    log: str = "" # file that gets the name of each photograph that was worked on
+    log: str = '' # file that gets the name of each photograph that was worked on
 
 def turning(how):
     "Rotate pictures; some names do harm."
     def work(task):
         if how.log:
-            with open(how.log, "a") as log: log.write(f"{task.target.name}\n")
+            with open(how.log, 'a') as log: log.write(f'{task.target.name}\n')
         time.sleep(how.seconds)
-        if "killer" in task.target.name: os._exit(9)
-        if "bug" in task.target.name: raise KeyError("a bug")
-        with Image.open(task.target) as picture: return encode_picture(picture.convert("RGB").rotate(180), task.output.suffix[1:]), {"references": []}
+        if 'killer' in task.target.name: os._exit(9)
+        if 'bug' in task.target.name: raise KeyError('a bug')
+        with Image.open(task.target) as picture: turned = picture.convert('RGB').rotate(180)
+        return encode_picture(turned, task.output.suffix[1:]), {'references': []}
     return work
 
-def broken(how): raise ValueError("no such folder of weights")
+def broken(how): raise ValueError('no such folder of weights')

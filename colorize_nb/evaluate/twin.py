@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from PIL import Image
-from ..color import lab_to_rgb, rgb_to_lab, to_tensor, to_uint8
+from ..color import ab_shares, lab_to_rgb, rgb_to_lab, to_tensor, to_uint8
 from ..colorizer import Colorizer, reduced
 from ..fullsize import join_full_size
 from ..core.progress import progress
@@ -86,12 +86,11 @@ def whole_methods(
     return rows | ({OURS: colorizer} if colorizer else {})
 
 # %% ../../nbs/4_proof/09_twin.ipynb #1f621662
-def _measures(output: Image.Image, truth: Image.Image, reference: Image.Image) -> dict[str, float]:
-    "The measures of one answer."
-    output, truth, reference = (to_tensor(np.asarray(photo)) for photo in (output, truth, reference))
-    found = {'psnr_ab': metrics.psnr_ab(output, truth), 'ciede2000': metrics.ciede2000(output, truth),
-             'chroma': metrics.chroma_ratio(output, truth),
-             'intersection': metrics.histogram_intersection(output, reference)}
+def _measures(lab: torch.Tensor, true: torch.Tensor, wanted: torch.Tensor) -> dict[str, float]:
+    "The measures of one answer, from its Lab, the truth's, and the reference's colours."
+    found = {'psnr_ab': metrics._psnr_ab(lab, true), 'ciede2000': metrics._ciede2000(lab, true),
+             'chroma': metrics._chroma_ratio(lab, true),
+             'intersection': torch.minimum(ab_shares(lab), wanted).sum()}
     return {name: round(value.item(), 3) for name, value in found.items() if not value.isnan()}
 
 def answer(
@@ -112,7 +111,8 @@ def answer(
         path = out / _picture_path(question.key)
         shown = ({} if path.is_file() else {'target': grey, 'reference': reference, 'truth': truth}) | answers
         _save_strip({name: np.asarray(photo) for name, photo in shown.items()}, path, widen=path.is_file())
-    values = {name: _measures(photo, truth, reference) for name, photo in (answers | {TRUTH: truth}).items()}
+    true, wanted = _lab(truth)[0], ab_shares(_lab(reference)[0])
+    values = {name: _measures(_lab(photo)[0], true, wanted) for name, photo in (answers | {TRUTH: truth}).items()}
     for perfect in ('psnr_ab', 'ciede2000'): del values[TRUTH][perfect]
     return [about | {'method': name, 'values': found} for name, found in values.items()]
 
@@ -132,7 +132,7 @@ def run_twins(
     return [store.rows[q.key, name] for q in questions for name in (*methods, TRUTH)]
 
 def run_collections(
-    data: list[str | Path | PhotoSet], # prepared folders, each a table of its own; plain folders have no split: no twins
+    data: list[str | Path | PhotoSet], # prepared folders, a table each; plain ones have no split, so no twins
     methods: dict[str, Method], # who answers
     store, # see `run_twins`
     half: str | None = None, # see `twin_questions`

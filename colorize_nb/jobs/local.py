@@ -6,7 +6,7 @@
 __all__ = ['DESK', 'NO_USE', 'THREADS', 'stamp', 'made_by', 'Journal', 'open_desk', 'Outcome', 'Workers', 'Report', 'colouring',
            'Job', 'default_jobs', 'run_job']
 
-# %% ../../nbs/6_people/05_local.ipynb #76a6949c
+# %% ../../nbs/6_people/05_local.ipynb #d7a19eea
 import errno
 import json
 import multiprocessing
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Callable, Iterable, Iterator, NamedTuple
 from ..core.progress import progress
 from ..core.store import append_lines, fingerprint, put, read_lines, write_whole
-from .plan import How, Plan, Task
+from ..plan import How, Plan, Task
 
 # %% ../../nbs/6_people/05_local.ipynb #c66ed874
 DESK = '.colorize-nb'

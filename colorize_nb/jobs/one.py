@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PIPE', 'Wish', 'read_word', 'write_picture', 'check_output', 'name_each', 'contact_sheet', 'colour_one']
 
-# %% ../../nbs/6_people/06_one.ipynb #7d784462
+# %% ../../nbs/6_people/06_one.ipynb #17c19958
 import sys
 from collections import Counter
 from pathlib import Path
@@ -14,7 +14,7 @@ from PIL import Image
 from ..control import Painted, Painter
 from ..data.pictures import Picture, check_place, load_image, open_picture, save_picture
 from ..explain import draw_explanation, explain
-from .plan import How, beside
+from ..plan import How, beside
 
 # %% ../../nbs/6_people/06_one.ipynb #595186cd
 class Wish(NamedTuple):

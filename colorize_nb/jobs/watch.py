@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['PAUSE', 'ripe', 'watch']
 
-# %% ../../nbs/6_people/07_watch.ipynb #6a69a6a6
+# %% ../../nbs/6_people/07_watch.ipynb #3afcf865
 import time
 from typing import Callable, Iterator
 from .local import Job, Report, stamp
-from .plan import Plan, Task
+from ..plan import Plan, Task
 
 # %% ../../nbs/6_people/07_watch.ipynb #5e2b080d
 def _looked(make: Callable[[], Plan]) -> dict[Task, list]:
