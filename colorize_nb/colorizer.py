@@ -240,7 +240,7 @@ class ExemplarColorizer(Colorizer):
 # %% ../nbs/1_colour/08_colorizer.ipynb #e57ccf6e
 @patch
 @torch.no_grad()
-def hint(self: ExemplarColorizer,
+def hint(self: ExemplarColorizer, # noqa: F811
     target_l: Tensor, # lightness in [0, 100], shape (B, 1, H, W)
     reference_lab: Tensor, # CIE Lab, shape (B, 3, H2, W2)
     # true a and b of the target, shape (B, 2, H, W): then *they* are copied, T -> R -> T
@@ -257,7 +257,7 @@ def hint(self: ExemplarColorizer,
 
 @patch
 @torch.no_grad()
-def colours(self: ExemplarColorizer,
+def colours(self: ExemplarColorizer, # noqa: F811
     target_l: Tensor, # lightness in [0, 100], shape (B, 1, H, W)
     hint: ExemplarHint | None = None # from `hint`; None colours without a reference
 ) -> Tensor: # a and b, a quarter of the working size, shape (B, 2, h, w)
@@ -268,7 +268,7 @@ def colours(self: ExemplarColorizer,
 
 # %% ../nbs/1_colour/08_colorizer.ipynb #19ba0af3
 @patch
-def predict(self: ExemplarColorizer,
+def predict(self: ExemplarColorizer, # noqa: F811
     target_l: Tensor, # lightness in [0, 100], shape (B, 1, H, W)
     hint: ExemplarHint | None = None # from `hint`; None colours without a reference
 ) -> Tensor: # a and b, shape (B, 2, H, W), perhaps outside the gamut
@@ -276,7 +276,7 @@ def predict(self: ExemplarColorizer,
     return enlarge(self.colours(target_l, hint), target_l.shape[-2:])
 
 @patch
-def small(self: ExemplarColorizer,
+def small(self: ExemplarColorizer, # noqa: F811
     photo: Image.Image # RGB picture, any size (W, H)
 ) -> Image.Image: # same shape up to rounding, see `working_size`
     "A photo as the network likes it, enlarged if need be."

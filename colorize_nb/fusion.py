@@ -21,7 +21,7 @@ AB_SCALE = 20. # the networks take and give a and b divided by this
 def _stack(n_in: int, n_out: int) -> nn.Sequential:
     "Narrow, then look around twice."
     return nn.Sequential(nn.Conv2d(n_in, n_out, 1), nn.LeakyReLU(0.1), nn.Conv2d(n_out, n_out, 3, padding=1),
-                         nn.GroupNorm(8, n_out), nn.LeakyReLU(0.1), nn.Conv2d(n_out, n_out, 3, padding=1), nn.LeakyReLU(0.1))
+                         nn.GroupNorm(8, n_out), nn.LeakyReLU(0.1), nn.Conv2d(n_out, n_out, 3, padding=1), nn.LeakyReLU(0.1)) # noqa: E501
 
 class Fusion(nn.Module):
     "Corrects the soft copy, by what the target shows and by how sure the copy is."
@@ -103,7 +103,7 @@ def load_exemplar_net(
 ) -> ExemplarNet: # float32, in eval mode
     "Load the three parts."
     about = read_metadata(path)
-    if about.get('kind') != 'exemplar': raise ValueError(f"{path}: holds {about.get('kind', 'unnamed weights')}, not an exemplar network")
+    if about.get('kind') != 'exemplar': raise ValueError(f"{path}: holds {about.get('kind', 'unnamed weights')}, not an exemplar network") # noqa: E501
     net = ExemplarNet()
     state = {k: v.float() if v.is_floating_point() else v for k, v in load_file(path).items()}
     try: net.load_state_dict(state)

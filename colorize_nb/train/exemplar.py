@@ -23,7 +23,7 @@ from ..data.augment import apply_affine, augment_affine
 from ..data.photos import FLOWERS, PhotoSet
 from ..fusion import AB_SCALE, ExemplarNet, load_exemplar_net, save_exemplar_net
 from ..lite2 import SameConv, imagenet_lite2
-from ..match.attention import copy_colours, enlarge
+from ..match.attention import enlarge
 from .runs import Run, histograms
 from .twins import find_twins
 
@@ -69,7 +69,7 @@ class LabSet:
     def read(self,
         rows: np.ndarray, # numbers of pictures (B,)
         view: Tensor | None = None # affine matrices (B, 2, 3); None: the whole picture
-    ) -> tuple[Tensor, Tensor]: # lightness in [0, 100], shape (B, 1, S, S); ab divided by AB_SCALE, shape (B, 2, S/4, S/4)
+    ) -> tuple[Tensor, Tensor]: # lightness in [0, 100], shape (B, 1, S, S); ab divided by AB_SCALE, shape (B, 2, S/4, S/4)  # noqa: E501
         "Some pictures as the networks take them."
         l, ab = self.l[rows] / 2.55, self.ab[rows] / AB_SCALE
         return (l, ab) if view is None else (apply_affine(l, view, l.shape[-1]), apply_affine(ab, view, ab.shape[-1]))
@@ -79,7 +79,8 @@ def twin_pairs(
     sets: list[PhotoSet], # pictures with classes and a split
     folder: str | Path | None = None, # where to keep deep features, see `find_twins`
     limit: int | None = None # use this many training pictures of each set only
-) -> dict[str, np.ndarray]: # 'train' (K, 2) and 'valid' (V, 2): (picture, twin), counted through all sets; 'number' (N,): set of each picture
+# 'train' (K, 2) and 'valid' (V, 2): (picture, twin), counted through all sets; 'number' (N,): set of each picture
+) -> dict[str, np.ndarray]:
     "Twins of training pictures, and the best twin of validation pictures."
     train, valid, start = [], [], 0
     for photos in sets:
@@ -98,7 +99,7 @@ def _themselves(sets: list[PhotoSet], found: dict[str, np.ndarray]) -> dict[str,
     valid = np.concatenate([photos.valid for photos in sets])
     if not 0 < valid.sum() < len(valid): raise ValueError('training needs photos for training and for validation')
     own = {'train': np.flatnonzero(~valid), 'valid': np.flatnonzero(valid)}
-    return {name: pairs if name == 'number' or len(pairs) else np.stack([own[name]] * 2, 1) for name, pairs in found.items()}
+    return {name: pairs if name == 'number' or len(pairs) else np.stack([own[name]] * 2, 1) for name, pairs in found.items()} # noqa: E501
 
 # %% ../../nbs/5_beyond/05_learning.ipynb #0ecd5fda
 class Stars:
@@ -115,7 +116,7 @@ class Stars:
 
     def batch(self,
         step: int # number of the step
-    ) -> tuple[Tensor, Tensor]: # lightness (4 * stars, 1, S, S) and ab / AB_SCALE (4 * stars, 2, S/4, S/4); every fourth is a centre
+    ) -> tuple[Tensor, Tensor]: # lightness (4 * stars, 1, S, S) and ab / AB_SCALE (4 * stars, 2, S/4, S/4); every fourth is a centre  # noqa: E501
         "Draw stars and a view of each picture."
         config, draw = self.config, dice(self.config.seed, 'stars', step)
         centres = draw.choice(self.centres, config.stars, replace=len(self.centres) < config.stars)
@@ -127,7 +128,7 @@ class Stars:
 
     def coloured(self,
         step: int # number of the step
-    ) -> dict[str, Tensor]: # 'target', 'reference': numbers in the batch, 'there': 0 or 1, 'angle': degrees; each of shape (2 * stars,)
+    ) -> dict[str, Tensor]: # 'target', 'reference': numbers in the batch, 'there': 0 or 1, 'angle': degrees; each of shape (2 * stars,)  # noqa: E501
         "Which pairs of the batch are coloured, and how."
         config, draw = self.config, dice(self.config.seed, 'coloured', step)
         n = 2 * config.stars
@@ -138,7 +139,7 @@ class Stars:
         reference = np.where(wrong, (reference + 4) % (4 * config.stars), reference)
         angle = draw.random(n) * 360 * (draw.random(n) < config.turned) * there * ~wrong
         return {name: torch.from_numpy(np.asarray(value)) for name, value in
-                (('target', target), ('reference', reference), ('there', there.astype(np.float32)), ('angle', angle.astype(np.float32)))}
+                (('target', target), ('reference', reference), ('there', there.astype(np.float32)), ('angle', angle.astype(np.float32)))} # noqa: E501
 
 # %% ../../nbs/5_beyond/05_learning.ipynb #72757ac3
 def copy_loss(
@@ -161,7 +162,7 @@ def colour_loss(
     mean: Tensor, # of the reference, shape (B, 2, 1, 1)
     vivid: float # weight of the loss for mean chroma
 ) -> Tensor: # one number
-    "Huber loss, each picture weighed by how far the mean colour would get, and a loss for too pale or too loud pictures."
+    "Huber loss, weighed by how far the mean colour gets, and a loss for too pale or too loud pictures."
     each = F.huber_loss(out, true, reduction='none').mean((1, 2, 3))
     simple = F.huber_loss(mean.expand_as(true), true, reduction='none').mean((1, 2, 3))
     chroma, wanted = (x.norm(dim=1).mean((1, 2)) for x in (out, true))
@@ -177,7 +178,7 @@ def trainable(
     net.body.requires_grad_(False)
     for block in net.body.blocks[config.frozen:]:
         for part in block.modules():
-            if isinstance(part, nn.BatchNorm2d) or isinstance(part, SameConv) and part.groups == 1: part.requires_grad_(True)
+            if isinstance(part, nn.BatchNorm2d) or isinstance(part, SameConv) and part.groups == 1: part.requires_grad_(True) # noqa: E501
     body = [p for p in net.body.parameters() if p.requires_grad]
     parts = (net.matcher.parameters(), config.lr), (net.fusion.parameters(), config.fusion_lr), (body, config.body_lr)
     return [{'params': list(params), 'lr': lr} for params, lr in parts]
@@ -189,7 +190,7 @@ def rate(
 ) -> float: # share of the highest rate
     "A line up, a cosine down."
     done = step / config.steps
-    return min(1., (done + 1e-3) / config.warmup) * (0.5 + 0.5 * math.cos(math.pi * max(0., (done - config.warmup) / (1 - config.warmup))))
+    return min(1., (done + 1e-3) / config.warmup) * (0.5 + 0.5 * math.cos(math.pi * max(0., (done - config.warmup) / (1 - config.warmup)))) # noqa: E501
 
 # %% ../../nbs/5_beyond/05_learning.ipynb #29bc8a41
 def star_losses(
@@ -218,7 +219,8 @@ def validate(
     photos: LabSet, # the pictures
     pairs: np.ndarray, # (target, twin) of validation, shape (V, 2)
     batch: int = 32 # pairs at once
-) -> tuple[dict[str, np.ndarray], dict]: # PSNR of ab in dB of each pair for 'grey', 'mean', 'copy', 'ours', 'none'; histograms of the first batch
+# PSNR of ab in dB of each pair for 'grey', 'mean', 'copy', 'ours', 'none'; histograms of the first batch
+) -> tuple[dict[str, np.ndarray], dict]:
     "How right are the colours on unseen photos? Squares, at a quarter of their size."
     found, hist = {name: [] for name in ('grey', 'mean', 'copy', 'ours', 'none', 'loss')}, None
     for start in range(0, len(pairs), batch):
@@ -227,9 +229,9 @@ def validate(
             maps, theirs = net.maps(l), net.maps(other)
             seen, reference = net.matcher.describe(maps), net.matcher.describe(theirs)
             copy = net.copy(seen.vectors, reference.vectors, lent)
-            ours, none = (net.fusion(maps, seen.context, copy, torch.full((len(l),), there)).float() for there in (1., 0.))
+            ours, none = (net.fusion(maps, seen.context, copy, torch.full((len(l),), there)).float() for there in (1., 0.)) # noqa: E501
         psnr = lambda x: -10 * ((x.float() - true) * AB_SCALE / 255).pow(2).mean((1, 2, 3)).log10()
-        answers = {'grey': torch.zeros_like(true), 'mean': copy.mean.expand_as(true), 'copy': enlarge(copy.soft.float(), true.shape[-2:]), 'ours': ours, 'none': none}
+        answers = {'grey': torch.zeros_like(true), 'mean': copy.mean.expand_as(true), 'copy': enlarge(copy.soft.float(), true.shape[-2:]), 'ours': ours, 'none': none} # noqa: E501
         for name, x in answers.items(): found[name].append(psnr(x))
         found['loss'].append(F.huber_loss(ours, true, reduction='none').mean((1, 2, 3)))
         if hist is None: hist = histograms(*(normalize_ab(x * AB_SCALE) for x in (ours, true)))
@@ -249,7 +251,7 @@ def train_exemplar(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         net = init or ExemplarNet(imagenet_lite2())
-    about = {**asdict(config), 'photos': fingerprint(repr([(p.files, p.valid.tolist(), p.images.shape) for p in sets]).encode()),
+    about = {**asdict(config), 'photos': fingerprint(repr([(p.files, p.valid.tolist(), p.images.shape) for p in sets]).encode()), # noqa: E501
              'start': fingerprint(*weight_bytes(net))}
     run = _open_run(Path(out), about, resume)
     pairs_file = run.folder / 'pairs.npz'
@@ -268,7 +270,7 @@ def _open_run(out: Path, about: dict, resume: bool) -> Run:
     "A new run, or the one to go on with."
     run, path = Run(out, save_exemplar_net, load_exemplar_net), out / 'config.json'
     if not resume:
-        if path.exists(): raise ValueError(f'{out}: holds a run already; go on with it by --resume, or choose another folder')
+        if path.exists(): raise ValueError(f'{out}: holds a run already; go on with it by --resume, or choose another folder') # noqa: E501
         write_json(path, about)
     elif not path.exists(): raise FileNotFoundError(f'{out}: there is no run to resume')
     elif changed := changes(read_json(path), about):
@@ -290,7 +292,7 @@ def _fit(run: Run, net: ExemplarNet, opt, photos: LabSet, found, config: Exempla
         run.note(kind='step', step=step, epoch=step // config.period, branch='chrominance', loss=coloured.detach(),
                  copy=copied.detach(), lr=opt.param_groups[0]['lr'], grad_norm=norm)
         run.step = step + 1
-        if run.step % config.period == 0 or run.step == config.steps: started = _mark(run, net, opt, photos, found, config, started)
+        if run.step % config.period == 0 or run.step == config.steps: started = _mark(run, net, opt, photos, found, config, started) # noqa: E501
 
 # %% ../../nbs/5_beyond/05_learning.ipynb #9ad9455c
 def _mark(run: Run, net: ExemplarNet, opt, photos: LabSet, found, config: ExemplarConfig, started: float) -> float:
@@ -305,7 +307,7 @@ def _mark(run: Run, net: ExemplarNet, opt, photos: LabSet, found, config: Exempl
     loss = float(scores['loss'].mean())
     run.note(kind='epoch', epoch=epoch, step=run.step, train={'chrominance': float(np.mean(done)), 'perceptual': None},
              valid={'chrominance': loss, 'perceptual': None}, gains=gains, hist={'last': hist, 'fixed': hist})
-    append_lines(run.folder / 'timings.jsonl', {'epoch': epoch, 'steps': config.period, 'train_seconds': trained - started,
+    append_lines(run.folder / 'timings.jsonl', {'epoch': epoch, 'steps': config.period, 'train_seconds': trained - started, # noqa: E501
                                                 'valid_seconds': time.perf_counter() - trained})
     is_best, run.best = loss < run.best, min(run.best, loss)
     run.save(net, opt, is_best)
@@ -337,4 +339,4 @@ def finetune_exemplar(
     config = replace(ExemplarConfig(), preset='finetune', first=0, lr=2e-4, fusion_lr=2e-4, body_lr=5e-5, limit=limit,
                      size=photos.images.shape[1])
     steps = max(10, (epochs or 4) * len(photos.train_idx[:limit]) // config.stars)
-    return train_exemplar([photos], out, replace(config, steps=steps, period=min(50, steps)), start, resume=resume, quiet=quiet)
+    return train_exemplar([photos], out, replace(config, steps=steps, period=min(50, steps)), start, resume=resume, quiet=quiet) # noqa: E501

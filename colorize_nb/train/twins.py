@@ -53,7 +53,7 @@ def embed(
 def _kept(folder: str | Path | None, kind: str, photos: PhotoSet, compute: Callable[[], Tensor]) -> Tensor:
     "Numbers about the photos in half precision, read from the folder if they are there, else computed and left there."
     name = fingerprint(kind.encode(), repr(photos.images.shape).encode(), '\n'.join(photos.files).encode())
-    path = folder and Path(folder) / f"{kind.split()[0]}-{name}.npy"
+    path = folder and Path(folder) / f'{kind.split(None, 1)[0]}-{name}.npy'
     if path and path.is_file(): return torch.from_numpy(np.load(path)).float()
     made = compute().half()
     if path:
