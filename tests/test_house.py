@@ -4,15 +4,16 @@ from pathlib import Path
 import pytest
 
 root = Path(__file__).resolve().parent.parent / 'colorize_nb'
-ROOMS = ('core plan color data features match fullsize unet colorizer similarity search train evaluate figures bench '
-         'explain retrieve control jobs cli app demo'.split())
+ROOMS = ('core plan color data features lite2 match fullsize fusion unet colorizer similarity search train evaluate '
+         'figures bench explain retrieve control jobs cli app demo'.split())
 MODULES = {'core': 'store chance progress', 'data': 'garden augment pictures duplicates photos sources',
-           'match': 'field reference workers pyramid exact layout cpu cuda', 'train': 'twins pairs loss runs loop',
+           'match': 'field reference workers pyramid exact layout cpu cuda attention',
+           'train': 'twins pairs loss runs loop exemplar',
            'evaluate': 'metrics baselines questions methods report twin runner ablations',
            'figures': 'style records distributions curves animation graphs photos results thesis',
            'bench': 'matching training colouring', 'jobs': 'local one watch'}
 LATER = {('match.pyramid', f'match.{solver}') for solver in ('exact', 'cpu', 'cuda')} | {('cli', 'app'),
-    ('cli', 'demo'), ('colorizer', 'control')}
+    ('cli', 'demo'), ('colorizer', 'control'), ('colorizer', 'explain')}
 FILES = {'.'.join(p.relative_to(root).with_suffix('').parts): p for p in sorted(root.rglob('*.py'))
          if p.name not in ('_modidx.py', '__init__.py')}
 

@@ -165,11 +165,11 @@ def test_finetune_takes_a_flat_folder_and_its_model_colours(tmp_path):
         Image.fromarray(draw_flower(('daisy', 'rose', 'tulip')[i % 3], seed=i, colouring=i % 3, size=96)).save(tmp_path
             / 'album' / f'{i}.png')
     (tmp_path / 'album' / 'notes.txt').write_text('not a photo')
-    done = cli('finetune', '--data', tmp_path / 'album', '--from', 'default', '--out', tmp_path / 'mine', '--epochs', 1)
+    done = cli('finetune', '--data', tmp_path / 'album', '--from', 'thesis', '--out', tmp_path / 'mine', '--epochs', 1)
     assert done.returncode == 0, done.stderr
     epochs = Run(tmp_path / 'mine').read('epoch')
     assert [line['epoch'] for line in epochs] == [0, 1] and all(line['valid']['perceptual'] is None for line in epochs)
-    again = cli('finetune', '--data', tmp_path / 'album', '--from', 'default', '--out', tmp_path / 'mine', '--epochs',
+    again = cli('finetune', '--data', tmp_path / 'album', '--from', 'thesis', '--out', tmp_path / 'mine', '--epochs',
                 1)
     assert again.returncode == 2 and '--resume' in again.stderr
     coloured = cli('colorize', tmp_path / 'album' / '3.png', '--reference', tmp_path / 'album' / '6.png', '--weights',
