@@ -214,7 +214,8 @@ def write_figure(
 def committed_runs(
 ) -> list: # of paths that `find_sources` understands; empty where there is no checkout
     "The records that are committed with the project: in the checkout around the working folder, or around this module."
-    for root in (Path.cwd(), *Path.cwd().parents, Path(__file__).resolve().parent.parent):
+    from colorize_nb.features import WEIGHTS
+    for root in (Path.cwd(), *Path.cwd().parents, WEIGHTS.parent.parent):
         places = [path for name in ('runs', 'results') for path in sorted((root/'benchmarks'/name).glob('*'))
                   if kind_of(path)]
         if places: return places
