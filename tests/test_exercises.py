@@ -35,11 +35,13 @@ def skipped(cell):
     "Is this a cell that needs a GPU, much time, or nothing?"
     return cell.cell_type != 'code' or flags & getattr(cell, 'directives_', {}).keys()
 
-UNFINISHED = ('2_data/03_photos', '2_data/04_sources', '2_data/08_runs', 'appendix/12_gallery', 'appendix/15_demo')
+UNFINISHED = ('2_data/03_photos', '2_data/04_sources', '2_data/08_runs', 'appendix/12_gallery',
+              'appendix/15_demo')
 
 @pytest.mark.parametrize('path', [path for path in notebooks if code_of(path)], ids=name)
 def test_solutions_run(path, monkeypatch):
-    if name(path) in UNFINISHED: pytest.skip('its solutions need a folder that is gone by then, or the other model: to be rewritten')
+    if name(path) in UNFINISHED:
+        pytest.skip('its solutions need a folder that is gone by then, or the other model: to be rewritten')
     monkeypatch.setenv('IN_TEST', '1')
     notebook, shell = NBProcessor(path, process=True).nb, CaptureShell(path)
     for code in code_of(path):
