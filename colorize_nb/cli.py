@@ -262,7 +262,7 @@ def finetune(
     out: Annotated[Path, typer.Option(help='folder of the run; `colorize --weights` takes it')],
     from_: Annotated[str,
                      typer.Option('--from',
-                                  help="model to start from: a model folder, a run folder, 'default' or 'thesis'")] = 'default', # noqa: E501
+                                  help="a model folder, a run folder, 'default' or 'thesis'")] = 'default',
     epochs: Annotated[Optional[int], typer.Option(min=1, help='passes over your photos')] = None,
     rgb: Annotated[Optional[Path],
                    typer.Option(help='RGB network of the perceptual loss; without one, chrominance alone')] = None,

@@ -13,10 +13,8 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
-from .color import rgb_to_lab, to_tensor
 from .colorizer import Colorizer
 from .data.pictures import Picture, encode_picture, load_image, open_picture
-from .explain import find_matches
 from .fullsize import join_full_size
 from .plan import How
 
@@ -61,13 +59,8 @@ def _fill(reference: Image.Image, allowed: np.ndarray) -> Image.Image:
 # %% ../nbs/6_people/01_control.ipynb #41aad52c
 SHARPNESS = 40.
 
-def _lab(photo: Image.Image) -> Tensor:
-    "Lab of a picture, shape (1, 3, H, W)."
-    return rgb_to_lab(to_tensor(np.asarray(photo)))[None]
-
-def _weight(colorizer: Colorizer, target_l: Tensor, reference: Tensor, size: tuple[int, int]) -> Tensor:
+def _weight(sure: Tensor, size: tuple[int, int]) -> Tensor:
     "How sure the match is around each place, shape (1, 1, *size)."
-    sure = find_matches(colorizer, target_l, reference).confidence[None, None]
     side = max(3, min(sure.shape[-2:]) // 8 | 1)
     smooth = F.avg_pool2d(F.pad(sure, [side // 2] * 4, mode='replicate'), side, 1)
     return F.interpolate(smooth, size=size, mode='bilinear')
@@ -80,10 +73,10 @@ def colours(
 ) -> Tensor: # a and b on the model's grid, shape (1, 2, h, w)
     "Predicted colours of a small picture."
     if not references: return colorizer.colours(target_l)
-    parts = [colorizer.colours(target_l, colorizer.hint(target_l, reference)) for reference in references]
+    hints = [colorizer.hint(target_l, reference) for reference in references]
+    parts = [colorizer.colours(target_l, hint) for hint in hints]
     if len(parts) == 1: return parts[0]
-    size = tuple(parts[0].shape[-2:])
-    sure = torch.stack([_weight(colorizer, target_l, reference, size) for reference in references])
+    sure = torch.stack([_weight(hint.confidence, tuple(parts[0].shape[-2:])) for hint in hints])
     return (sure.mul(SHARPNESS).softmax(0) * torch.stack(parts)).sum(0)
 
 def paint(
@@ -93,8 +86,7 @@ def paint(
     strength: float = 1. # factor of the colours' chroma: 0 grey, 1 as predicted
 ) -> Image.Image: # RGB, of the target's size and lightness
     "Colour a picture after none, one or several others."
-    small = _lab(colorizer.small(target))[:, :1]
-    ab = colours(colorizer, small, [_lab(colorizer.small(other)) for other in references])
+    ab = colours(colorizer, colorizer.lab(target)[:, :1], [colorizer.lab(other) for other in references])
     return join_full_size(target, strength * ab[0])
 
 # %% ../nbs/6_people/01_control.ipynb #be6ebac6

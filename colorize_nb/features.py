@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from .color import L_MEAN, L_STD
-from .core.store import read_metadata, save_tensors
+from .core.store import load_weights, save_weights
 
 # %% ../nbs/1_colour/03_features.ipynb #9eae4ae6
 CHANNELS = (64, 64, 128, 256, 512)
@@ -217,17 +217,13 @@ def save_net(
     **metadata # where it comes from: base, accuracy, seed, ...
 ):
     "Keep a similarity network in half precision."
-    half = {name: value.half() if value.is_floating_point() else value for name, value in net.state_dict().items()}
-    save_tensors(half, path, **{**metadata, 'kind': 'similarity', 'space': net.space, 'n_classes': net.n_classes})
+    save_weights(net, path, 'similarity', True, **{**metadata, 'space': net.space, 'n_classes': net.n_classes})
 
 # %% ../nbs/1_colour/03_features.ipynb #7d1ddece
 def load_net(
     path: str | Path # a file written by `save_net`
 ) -> SimilarityNet: # the network, float32, in eval mode
     "Load a similarity network."
-    about = read_metadata(path)
-    if about.get('kind') != 'similarity':
-        raise ValueError(f"{path}: holds {about.get('kind', 'unnamed weights')}, not a similarity network")
-    with _Undrawn(): net = SimilarityNet(about['space'], about['n_classes'])
-    net.load_state_dict(_float(load_file(path)))
-    return net.eval()
+    def build(about):
+        with _Undrawn(): return SimilarityNet(about['space'], about['n_classes'])
+    return load_weights(path, 'similarity', 'a similarity network', build)

@@ -21,7 +21,6 @@ from .colorizer import Colorizer, reduced
 from .core.progress import progress
 from .core.store import fingerprint, read_metadata, save_tensors, weight_bytes
 from .data.pictures import load_image
-from .features import l_features
 from .plan import TAG, find_photos
 from safetensors.torch import load_file
 
@@ -42,15 +41,9 @@ def _colour_shares(ab: Tensor) -> Tensor:
     return _shares(8 * a + b, 64)
 
 # %% ../nbs/6_people/03_retrieve.ipynb #677a6ea4
-@torch.no_grad()
-def _maps(colorizer: Colorizer, l: Tensor) -> list[Tensor]:
-    "Feature maps of lightness (1, 1, H, W), the coarsest last."
-    return colorizer.net.maps(l) if hasattr(colorizer, 'net') else l_features(colorizer.features, l)
-
 def _network(colorizer: Colorizer) -> str:
     "Tells networks apart."
-    net = colorizer.net if hasattr(colorizer, 'net') else colorizer.features
-    return fingerprint(f'{SHORT} {GRID} {CELL}'.encode(), *weight_bytes(net))
+    return fingerprint(f'{SHORT} {GRID} {CELL}'.encode(), *weight_bytes(colorizer.networks[0]))
 
 def describe(
     colorizer: Colorizer, # lends its network
@@ -58,7 +51,7 @@ def describe(
 ) -> dict[str, Tensor]: # 'what' (C,), 'layout' (16, 64), 'light' (10,), 'colour' (64,), 'chroma' ()
     "All that is compared, for one photograph."
     lab = rgb_to_lab(to_tensor(np.asarray(reduced(photo, SHORT))))
-    fine, coarse = _maps(colorizer, lab[None, :1])[-2:]
+    fine, coarse = colorizer.maps(lab[None, :1])[-2:]
     what = torch.cat([F.normalize(level.mean((-2, -1)), dim=1)[0] for level in (fine, coarse)]) / 2 ** .5
     layout = F.adaptive_avg_pool2d(fine, GRID)[0].flatten(1).T @ _projection(fine.shape[1])
     light = _shares((lab[0] / 10).long().clamp(0, 9), 10)

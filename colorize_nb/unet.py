@@ -9,9 +9,8 @@ __all__ = ['UNet', 'save_unet', 'load_unet']
 from pathlib import Path
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 from torch import Tensor, nn
-from .core.store import read_metadata, save_tensors
+from .core.store import load_weights, save_weights
 
 # %% ../nbs/1_colour/07_unet.ipynb #daaa5af0
 def _block(n_in: int, n_out: int) -> nn.Sequential:
@@ -61,21 +60,13 @@ def save_unet(
     **metadata # where it comes from
 ):
     "Keep a U-Net."
-    shrink = lambda value: value.half() if half and value.is_floating_point() else value
-    state = {name: shrink(value) for name, value in net.state_dict().items()}
     about = {name: getattr(net, name) for name in ('width', 'in_channels', 'out_channels', 'residual')}
-    save_tensors(state, path, **{**metadata, 'kind': 'unet', **about})
+    save_weights(net, path, 'unet', half, **{**metadata, **about})
 
 # %% ../nbs/1_colour/07_unet.ipynb #946e9df0
 def load_unet(
     path: str | Path # a file written by `save_unet`
 ) -> UNet: # the network, float32, in eval mode
     "Load a U-Net; its width is read from the file."
-    about = read_metadata(path)
-    if about.get('kind') != 'unet':
-        raise ValueError(f"{path}: holds {about.get('kind', 'unnamed weights')}, not a U-Net")
-    net = UNet(about['in_channels'], about['out_channels'], about['width'], about.get('residual', False))
-    state = {name: value.float() if value.is_floating_point() else value for name, value in load_file(path).items()}
-    try: net.load_state_dict(state)
-    except RuntimeError: raise ValueError(f"{path}: the weights do not fit a U-Net of width {about['width']}") from None
-    return net.eval()
+    build = lambda a: UNet(a['in_channels'], a['out_channels'], a['width'], a.get('residual', False))
+    return load_weights(path, 'unet', 'a U-Net', build)

@@ -102,9 +102,9 @@ def small_disk(tmp_path):
 
 def test_full_disk(small_disk, model, tmp_path):
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (1500, 1500, 3), np.uint8)).save(tmp_path / 't.png')
-    done = cli('colorize', tmp_path / 't.png', '--weights', model, '-o', small_disk / 'out.png')
-    *said, error = done.stderr.splitlines() # that colours without a reference are a guess, and the error
-    assert done.returncode == 2 and 'No space left' in error and len(said) == 1, done.stderr
+    photo = tmp_path / 't.png'
+    done = cli('colorize', photo, '-r', photo, '--weights', model, '-o', small_disk / 'out.png')
+    assert done.returncode == 2 and 'No space left' in done.stderr and done.stderr.count('\n') == 1, done.stderr
     assert not list(small_disk.iterdir())
     done = cli('train', '--preset', 'tiny', '--out', small_disk / 'run')
     assert done.returncode == 2 and done.stderr.strip().splitlines()[-1].startswith('colorize-nb:'), done.stderr

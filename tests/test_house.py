@@ -13,7 +13,7 @@ MODULES = {'core': 'store chance progress', 'data': 'garden augment pictures dup
            'figures': 'style records distributions curves animation graphs photos results thesis',
            'bench': 'matching training colouring', 'jobs': 'local one watch'}
 LATER = {('match.pyramid', f'match.{solver}') for solver in ('exact', 'cpu', 'cuda')} | {('cli', 'app'),
-    ('cli', 'demo'), ('colorizer', 'control'), ('colorizer', 'explain')}
+    ('cli', 'demo'), ('colorizer', 'control')}
 FILES = {'.'.join(p.relative_to(root).with_suffix('').parts): p for p in sorted(root.rglob('*.py'))
          if p.name not in ('_modidx.py', '__init__.py')}
 

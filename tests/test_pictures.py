@@ -130,7 +130,8 @@ def test_a_profile_counts_once(mode, rose):
     assert np.array_equal(np.asarray(load_image(once)), np.asarray(once))
 
 def test_later_frames_are_counted_not_decoded(rose):
-    moving = bytearray(content(rose.quantize(8), 'GIF', save_all=True, append_images=[rose.transpose(0).quantize(8)] * 3))  # noqa: E501
+    others = [rose.transpose(0).quantize(8)] * 3
+    moving = bytearray(content(rose.quantize(8), 'GIF', save_all=True, append_images=others))
     last = moving.rindex(b'\x2c') # a later frame that claims to be 10,000 x 10,000
     moving[last + 5:last + 9] = (10_000).to_bytes(2, 'little') * 2
     try: assert open_picture(bytes(moving)).image.size == rose.size

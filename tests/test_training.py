@@ -157,7 +157,7 @@ def test_without_perceptual_loss_every_step_is_chrominance(garden, tmp_path):
     loader = PairLoader(flowers, pairs, PairCache(tmp_path, flowers, pairs, net, quiet=True), config)
     assert {loader.plan(number)[1] for number in range(len(loader))} == {'chrominance'}
 
-def test_finetune_takes_a_flat_folder_and_its_model_colours(tmp_path):
+def test_finetune_takes_a_flat_folder_and_its_model_colours(tmp_path): # the default model: test_exemplar
     from PIL import Image
     from colorize_nb.data.garden import draw_flower
     (tmp_path / 'album').mkdir()

@@ -64,7 +64,8 @@ def test_shares_are_the_blurred_histogram_of_the_metrics(photos):
     images = PhotoSet.drawn(n=5, size=twins.SIDE, seed=2).images
     shares, chroma = twins.colour_shares(images)
     sharp = metrics.ab_histogram(to_tensor(images))
-    blurred = F.conv2d(sharp[:, None], torch.outer(*[torch.exp(-torch.arange(-8., 9.) ** 2 / 2)] * 2)[None, None], padding=8)  # noqa: E501
+    wave = torch.exp(-torch.arange(-8., 9.) ** 2 / 2)
+    blurred = F.conv2d(sharp[:, None], torch.outer(wave, wave)[None, None], padding=8)
     assert torch.allclose(shares.view(5, 33, 33), F.normalize(blurred.flatten(1), p=1).view(5, 33, 33), atol=1e-5)
     assert chroma.min() > 0
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['put', 'write_whole', 'write_json', 'read_json', 'append_lines', 'read_lines', 'fingerprint', 'weight_bytes',
-           'changes', 'claim', 'save_tensors', 'read_metadata']
+           'changes', 'claim', 'save_tensors', 'save_weights', 'load_weights', 'read_metadata']
 
 # %% ../../nbs/appendix/01_store.ipynb #e62d6bbd
 import json
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from hashlib import sha256
 from pathlib import Path
 from safetensors import safe_open
-from safetensors.torch import save
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 # %% ../../nbs/appendix/01_store.ipynb #2d95e6c4
@@ -143,6 +143,34 @@ def save_tensors(
     "Write weights so that the file is either whole or not there; equal weights and words give equal files."
     plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     write_whole(path, save(plain, {'about': json.dumps(metadata, sort_keys=True)}))
+
+def save_weights(
+    net: nn.Module, # the network to keep
+    path: str | Path, # a .safetensors file
+    kind: str, # what it is: 'unet', 'similarity', 'exemplar'
+    half: bool = False, # half precision, to ship; training keeps float32
+    **metadata # words and numbers to keep with the weights
+):
+    "Keep a network."
+    shrink = lambda value: value.half() if half and value.is_floating_point() else value
+    save_tensors({name: shrink(value) for name, value in net.state_dict().items()}, path, **{**metadata, 'kind': kind})
+
+def load_weights(
+    path: str | Path, # a file written by `save_weights`
+    kind: str, # what it must be
+    what: str, # how to call it in an error: 'a U-Net'
+    build: Callable # from the file's words to a network that the weights fit
+) -> nn.Module: # float32, in eval mode
+    "Load a network, or say in one line what the file holds instead."
+    about = read_metadata(path)
+    if about.get('kind') != kind: raise ValueError(f"{path}: holds {about.get('kind', 'unnamed weights')}, not {what}")
+    net = build(about)
+    state = {name: value.float() if value.is_floating_point() else value for name, value in load_file(path).items()}
+    try: net.load_state_dict(state)
+    except RuntimeError:
+        width = f" of width {about['width']}" if 'width' in about else ''
+        raise ValueError(f'{path}: the weights do not fit {what}{width}') from None
+    return net.eval()
 
 def read_metadata(
     path: str | Path # a file written by `save_tensors`

@@ -65,10 +65,12 @@ class Matcher(nn.Module):
     ):
         super().__init__()
         _, fine, middle, coarse, deep = LITE_CHANNELS
-        self.deep, self.coarse, self.place = nn.Conv2d(deep, context, 1), nn.Conv2d(coarse, context, 1), nn.Conv2d(18, context, 1) # noqa: E501
-        self.around, self.middle, self.fine = nn.Conv2d(context, 64, 1), nn.Conv2d(middle, 48, 1), nn.Conv2d(fine, 16, 1) # noqa: E501
-        self.mix = nn.Sequential(nn.Conv2d(128, 96, 3, padding=1), nn.GroupNorm(8, 96), nn.ReLU(), nn.Conv2d(96, width, 1)) # noqa: E501
-        self.sharpness = nn.Parameter(torch.tensor([2.3, 0.])) # log of the factor on cosines, and how it grows with the best  # noqa: E501
+        self.deep, self.coarse, self.place = (nn.Conv2d(n, context, 1) for n in (deep, coarse, 18))
+        self.around, self.middle, self.fine = (nn.Conv2d(n, m, 1) for n, m in ((context, 64), (middle, 48), (fine, 16)))
+        look, narrow = nn.Conv2d(128, 96, 3, padding=1), nn.Conv2d(96, width, 1)
+        self.mix = nn.Sequential(look, nn.GroupNorm(8, 96), nn.ReLU(), narrow)
+        # log of the factor on the cosines, and how it grows with the best of them
+        self.sharpness = nn.Parameter(torch.tensor([2.3, 0.]))
 
     def describe(self,
         maps: list[Tensor] # five maps of the body
@@ -79,7 +81,8 @@ class Matcher(nn.Module):
         place = self.place(places(*coarse.shape[-2:]).to(coarse))
         context = level(self.coarse(level(coarse)) + enlarge(self.deep(level(deep)), coarse.shape[-2:]) + place)
         small = F.adaptive_avg_pool2d(self.fine(level(fine)), size)
-        vectors = self.mix(torch.cat([enlarge(self.around(context), size), self.middle(level(middle)), small], 1)).float() # noqa: E501
+        joined = torch.cat([enlarge(self.around(context), size), self.middle(level(middle)), small], 1)
+        vectors = self.mix(joined).float()
         return Described(context, F.normalize(vectors - vectors.mean((2, 3), keepdim=True), dim=1))
 
     def cosines(self,
@@ -109,5 +112,5 @@ def copy_colours(
     soft, (best, index) = weights @ colours, cosines.max(-1)
     spread = ((weights @ colours ** 2).sum(-1) - (soft ** 2).sum(-1)).clamp(min=1e-6).sqrt()
     hard = colours.gather(1, index[..., None].expand(-1, -1, 2))
-    return Copy(planes(soft), planes(hard), ab.mean((2, 3), keepdim=True), planes(best[..., None]), planes(spread[..., None]), # noqa: E501
-                index.unflatten(1, tuple(size)))
+    return Copy(planes(soft), planes(hard), ab.mean((2, 3), keepdim=True), planes(best[..., None]),
+                planes(spread[..., None]), index.unflatten(1, tuple(size)))

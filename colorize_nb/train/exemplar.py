@@ -69,7 +69,7 @@ class LabSet:
     def read(self,
         rows: np.ndarray, # numbers of pictures (B,)
         view: Tensor | None = None # affine matrices (B, 2, 3); None: the whole picture
-    ) -> tuple[Tensor, Tensor]: # lightness in [0, 100], shape (B, 1, S, S); ab divided by AB_SCALE, shape (B, 2, S/4, S/4)  # noqa: E501
+    ) -> tuple[Tensor, Tensor]: # lightness in [0, 100] (B, 1, S, S); ab divided by AB_SCALE (B, 2, S/4, S/4)
         "Some pictures as the networks take them."
         l, ab = self.l[rows] / 2.55, self.ab[rows] / AB_SCALE
         return (l, ab) if view is None else (apply_affine(l, view, l.shape[-1]), apply_affine(ab, view, ab.shape[-1]))
@@ -99,7 +99,8 @@ def _themselves(sets: list[PhotoSet], found: dict[str, np.ndarray]) -> dict[str,
     valid = np.concatenate([photos.valid for photos in sets])
     if not 0 < valid.sum() < len(valid): raise ValueError('training needs photos for training and for validation')
     own = {'train': np.flatnonzero(~valid), 'valid': np.flatnonzero(valid)}
-    return {name: pairs if name == 'number' or len(pairs) else np.stack([own[name]] * 2, 1) for name, pairs in found.items()} # noqa: E501
+    stand_in = {name: np.stack([rows] * 2, 1) for name, rows in own.items() if not len(found[name])}
+    return found | stand_in
 
 # %% ../../nbs/5_beyond/05_learning.ipynb #0ecd5fda
 class Stars:
@@ -116,7 +117,7 @@ class Stars:
 
     def batch(self,
         step: int # number of the step
-    ) -> tuple[Tensor, Tensor]: # lightness (4 * stars, 1, S, S) and ab / AB_SCALE (4 * stars, 2, S/4, S/4); every fourth is a centre  # noqa: E501
+    ) -> tuple[Tensor, Tensor]: # lightness and ab / AB_SCALE as `LabSet.read` gives them; every fourth is a centre
         "Draw stars and a view of each picture."
         config, draw = self.config, dice(self.config.seed, 'stars', step)
         centres = draw.choice(self.centres, config.stars, replace=len(self.centres) < config.stars)
@@ -128,7 +129,7 @@ class Stars:
 
     def coloured(self,
         step: int # number of the step
-    ) -> dict[str, Tensor]: # 'target', 'reference': numbers in the batch, 'there': 0 or 1, 'angle': degrees; each of shape (2 * stars,)  # noqa: E501
+    ) -> dict[str, Tensor]: # (2 * stars,): 'target' and 'reference' in the batch, 'there' 0 or 1, 'angle' in degrees
         "Which pairs of the batch are coloured, and how."
         config, draw = self.config, dice(self.config.seed, 'coloured', step)
         n = 2 * config.stars
@@ -138,8 +139,8 @@ class Stars:
         wrong, there = draw.random(n) < config.wrong, draw.random(n) >= config.none
         reference = np.where(wrong, (reference + 4) % (4 * config.stars), reference)
         angle = draw.random(n) * 360 * (draw.random(n) < config.turned) * there * ~wrong
-        return {name: torch.from_numpy(np.asarray(value)) for name, value in
-                (('target', target), ('reference', reference), ('there', there.astype(np.float32)), ('angle', angle.astype(np.float32)))} # noqa: E501
+        pairs = {'target': target, 'reference': reference, 'there': np.float32(there), 'angle': np.float32(angle)}
+        return {name: torch.from_numpy(np.asarray(value)) for name, value in pairs.items()}
 
 # %% ../../nbs/5_beyond/05_learning.ipynb #72757ac3
 def copy_loss(
@@ -178,7 +179,8 @@ def trainable(
     net.body.requires_grad_(False)
     for block in net.body.blocks[config.frozen:]:
         for part in block.modules():
-            if isinstance(part, nn.BatchNorm2d) or isinstance(part, SameConv) and part.groups == 1: part.requires_grad_(True) # noqa: E501
+            mixes = isinstance(part, SameConv) and part.groups == 1
+            if mixes or isinstance(part, nn.BatchNorm2d): part.requires_grad_(True)
     body = [p for p in net.body.parameters() if p.requires_grad]
     parts = (net.matcher.parameters(), config.lr), (net.fusion.parameters(), config.fusion_lr), (body, config.body_lr)
     return [{'params': list(params), 'lr': lr} for params, lr in parts]
@@ -190,7 +192,8 @@ def rate(
 ) -> float: # share of the highest rate
     "A line up, a cosine down."
     done = step / config.steps
-    return min(1., (done + 1e-3) / config.warmup) * (0.5 + 0.5 * math.cos(math.pi * max(0., (done - config.warmup) / (1 - config.warmup)))) # noqa: E501
+    fallen = max(0., (done - config.warmup) / (1 - config.warmup))
+    return min(1., (done + 1e-3) / config.warmup) * (0.5 + 0.5 * math.cos(math.pi * fallen))
 
 # %% ../../nbs/5_beyond/05_learning.ipynb #29bc8a41
 def star_losses(
@@ -229,9 +232,11 @@ def validate(
             maps, theirs = net.maps(l), net.maps(other)
             seen, reference = net.matcher.describe(maps), net.matcher.describe(theirs)
             copy = net.copy(seen.vectors, reference.vectors, lent)
-            ours, none = (net.fusion(maps, seen.context, copy, torch.full((len(l),), there)).float() for there in (1., 0.)) # noqa: E501
+            colour = lambda there: net.fusion(maps, seen.context, copy, torch.full((len(l),), there)).float()
+            ours, none = colour(1.), colour(0.)
         psnr = lambda x: -10 * ((x.float() - true) * AB_SCALE / 255).pow(2).mean((1, 2, 3)).log10()
-        answers = {'grey': torch.zeros_like(true), 'mean': copy.mean.expand_as(true), 'copy': enlarge(copy.soft.float(), true.shape[-2:]), 'ours': ours, 'none': none} # noqa: E501
+        answers = {'grey': torch.zeros_like(true), 'mean': copy.mean.expand_as(true),
+                   'copy': enlarge(copy.soft.float(), true.shape[-2:]), 'ours': ours, 'none': none}
         for name, x in answers.items(): found[name].append(psnr(x))
         found['loss'].append(F.huber_loss(ours, true, reduction='none').mean((1, 2, 3)))
         if hist is None: hist = histograms(*(normalize_ab(x * AB_SCALE) for x in (ours, true)))
@@ -248,11 +253,14 @@ def train_exemplar(
     quiet: bool = False # no progress bars?
 ) -> Path: # the folder of the run
     "Train the default model, or go on with its training."
+    if wrong := [photos for photos in sets if photos.images.shape[1] != config.size]:
+        raise ValueError(f'pictures of {config.size} px are needed, these have {wrong[0].images.shape[1]}: '
+                         f'`colorize-nb data --size {config.size}` makes them')
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         net = init or ExemplarNet(imagenet_lite2())
-    about = {**asdict(config), 'photos': fingerprint(repr([(p.files, p.valid.tolist(), p.images.shape) for p in sets]).encode()), # noqa: E501
-             'start': fingerprint(*weight_bytes(net))}
+    photos = repr([(photos.files, photos.valid.tolist(), photos.images.shape) for photos in sets])
+    about = {**asdict(config), 'photos': fingerprint(photos.encode()), 'start': fingerprint(*weight_bytes(net))}
     run = _open_run(Path(out), about, resume)
     pairs_file = run.folder / 'pairs.npz'
     if not pairs_file.exists():
@@ -270,7 +278,8 @@ def _open_run(out: Path, about: dict, resume: bool) -> Run:
     "A new run, or the one to go on with."
     run, path = Run(out, save_exemplar_net, load_exemplar_net), out / 'config.json'
     if not resume:
-        if path.exists(): raise ValueError(f'{out}: holds a run already; go on with it by --resume, or choose another folder') # noqa: E501
+        if path.exists():
+            raise ValueError(f'{out}: holds a run already; go on with it by --resume, or choose another folder')
         write_json(path, about)
     elif not path.exists(): raise FileNotFoundError(f'{out}: there is no run to resume')
     elif changed := changes(read_json(path), about):
@@ -292,7 +301,8 @@ def _fit(run: Run, net: ExemplarNet, opt, photos: LabSet, found, config: Exempla
         run.note(kind='step', step=step, epoch=step // config.period, branch='chrominance', loss=coloured.detach(),
                  copy=copied.detach(), lr=opt.param_groups[0]['lr'], grad_norm=norm)
         run.step = step + 1
-        if run.step % config.period == 0 or run.step == config.steps: started = _mark(run, net, opt, photos, found, config, started) # noqa: E501
+        if run.step % config.period and run.step < config.steps: continue
+        started = _mark(run, net, opt, photos, found, config, started)
 
 # %% ../../nbs/5_beyond/05_learning.ipynb #9ad9455c
 def _mark(run: Run, net: ExemplarNet, opt, photos: LabSet, found, config: ExemplarConfig, started: float) -> float:
@@ -307,8 +317,8 @@ def _mark(run: Run, net: ExemplarNet, opt, photos: LabSet, found, config: Exempl
     loss = float(scores['loss'].mean())
     run.note(kind='epoch', epoch=epoch, step=run.step, train={'chrominance': float(np.mean(done)), 'perceptual': None},
              valid={'chrominance': loss, 'perceptual': None}, gains=gains, hist={'last': hist, 'fixed': hist})
-    append_lines(run.folder / 'timings.jsonl', {'epoch': epoch, 'steps': config.period, 'train_seconds': trained - started, # noqa: E501
-                                                'valid_seconds': time.perf_counter() - trained})
+    seconds = {'train_seconds': trained - started, 'valid_seconds': time.perf_counter() - trained}
+    append_lines(run.folder / 'timings.jsonl', {'epoch': epoch, 'steps': config.period, **seconds})
     is_best, run.best = loss < run.best, min(run.best, loss)
     run.save(net, opt, is_best)
     return time.perf_counter()
@@ -339,4 +349,5 @@ def finetune_exemplar(
     config = replace(ExemplarConfig(), preset='finetune', first=0, lr=2e-4, fusion_lr=2e-4, body_lr=5e-5, limit=limit,
                      size=photos.images.shape[1])
     steps = max(10, (epochs or 4) * len(photos.train_idx[:limit]) // config.stars)
-    return train_exemplar([photos], out, replace(config, steps=steps, period=min(50, steps)), start, resume=resume, quiet=quiet) # noqa: E501
+    config = replace(config, steps=steps, period=min(50, steps))
+    return train_exemplar([photos], out, config, start, resume=resume, quiet=quiet)
