@@ -18,22 +18,27 @@ import numpy as np
 from PIL import Image
 
 # %% ../../nbs/3_fast/09_bench_colouring.ipynb #b809cc64
+_BETWEEN = """
+import json, resource, subprocess, sys, time
+start = time.perf_counter()
+child = subprocess.run(sys.argv[1:], capture_output=True, text=True)
+seconds, usage = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+print(json.dumps(dict(
+    code=child.returncode, stdout=child.stdout, stderr=child.stderr, seconds=round(seconds, 3),
+    cpu_seconds=round(usage.ru_utime + usage.ru_stime, 3),
+    peak_mb=round(usage.ru_maxrss / (1e6 if sys.platform == 'darwin' else 1e3), 1))))
+"""
+
 def measured(
     words: list, # program and its arguments
-    **options # of `subprocess.Popen`: cwd, env ...
+    **options # of `subprocess.run`: cwd, env ...
 ) -> dict: # seconds, cpu_seconds, peak_mb (largest resident set, MB) and stdout
     "Run a program and see what it cost."
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        start = time.perf_counter()
-        child = subprocess.Popen([str(w) for w in words], stdout=out, stderr=err, **options)
-        _, status, usage = os.wait4(child.pid, 0)
-        seconds = time.perf_counter() - start
-        child.returncode = os.waitstatus_to_exitcode(status)
-        out.seek(0), err.seek(0)
-        if child.returncode: raise RuntimeError(f'{words[0]}: exit {child.returncode}: {err.read().decode()[-400:]}')
-        cpu, scale = usage.ru_utime + usage.ru_stime, 1e6 if sys.platform == 'darwin' else 1e3
-        return dict(seconds=round(seconds, 3), cpu_seconds=round(cpu, 3), peak_mb=round(usage.ru_maxrss / scale, 1),
-                    stdout=out.read().decode())
+    between = [sys.executable, '-S', '-c', _BETWEEN, *map(str, words)]
+    cost = json.loads(subprocess.run(between, capture_output=True, text=True, check=True, **options).stdout)
+    code, error = cost.pop('code'), cost.pop('stderr')
+    if code: raise RuntimeError(f'{words[0]}: exit {code}: {error[-400:]}')
+    return cost
 
 # %% ../../nbs/3_fast/09_bench_colouring.ipynb #d389fd67
 SIZES = {'256 px': (256, 256), '2 MP': (1600, 1200), '12 MP': (4000, 3000), '50 MP': (8192, 6144)}
