@@ -371,7 +371,7 @@ def evaluate(
 
 @app.command()
 def ablate(
-    data: Annotated[Path, typer.Option(help='a prepared folder')],
+    data: Annotated[list[Path], typer.Option(help='a prepared folder; with --weights several')],
     out: Annotated[Path, typer.Option(help='folder for the runs and their evaluation')],
     json_: Annotated[Optional[Path], typer.Option('--json', help='keep the result in this file')] = None,
     limit: Annotated[Optional[int], typer.Option(min=1, help='evaluate on this many targets only')] = None,
@@ -380,14 +380,27 @@ def ablate(
                                           'one that ships')] = None,
     rgb: Annotated[Optional[Path],
                    typer.Option(help='RGB network of the perceptual loss; default: of the prepared folder')] = None,
+    weights: Annotated[Optional[str],
+                       typer.Option(help="take parts of this learned model away ('default', or a folder), "
+                                         'instead of training')] = None,
+    run: Annotated[list[str], typer.Option(help='with --weights: a run folder or NAME=RUN for a row of its own')] = [],
+    half: Annotated[Optional[str], typer.Option(help='with --weights: A or B takes half of the photos')] = None,
 ):
-    """Train short runs that differ in one thing, and measure them on the same questions.
+    """Train short runs that differ in one thing, or take parts of a model away, and measure them on the same questions.
 
     Example: colorize-nb ablate --data runs/data --out runs/ablations --json ablations.json
     """
-    from colorize_nb.evaluate.ablations import Plan, ablate
+    from colorize_nb.evaluate.ablations import Plan, ablate, ablate_parts
     from colorize_nb.data.photos import PhotoSet
-    photos = PhotoSet.open(data)
+    if weights:
+        from colorize_nb.colorizer import Colorizer, ExemplarColorizer
+        model = Colorizer.from_pretrained(weights)
+        if not isinstance(model, ExemplarColorizer):
+            raise ValueError(f'--weights {weights}: is not of the learned kind, whose parts can be taken away')
+        ablate_parts(model, data, out, _models(run), limit, half, json_)
+        return print(json_ or out)
+    if len(data) > 1 or run or half: raise ValueError('ablate: several --data, --run and --half belong to --weights')
+    data, photos = data[0], PhotoSet.open(data[0])
     ablate(photos, out, _similarity_net(features, data, 'L', False), _similarity_net(rgb, data, 'RGB', False),
            Plan(cache=data / 'cache', limit=limit), json_)
     print(json_ or out)

@@ -239,7 +239,8 @@ def evaluate(
     store, squares = _Rows(out / 'rows.jsonl'), [name for name in names if name != TWIN]
     rows = _run(pool, squares, limit, methods, predictions, references, batch_size, judges, store, out,
                 quiet) if squares else []
-    if TWIN in names: rows += run_collections(data, whole_methods(colorizer, rivals), store, half, limit, out, quiet)
+    if TWIN in names:
+        rows += run_collections(data, whole_methods(colorizer, rivals, others), store, half, limit, out, quiet)
     if not rows:
         raise ValueError(f'{pool.name}: no question can be asked, the {len(pool)} photos give no reference of '
                          f'the same class')

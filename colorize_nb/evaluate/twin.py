@@ -76,14 +76,15 @@ def _copied(colorizer: Colorizer) -> Method:
 # %% ../../nbs/4_proof/09_twin.ipynb #9bccad18
 def whole_methods(
     colorizer: Colorizer | None = None, # gives the rows of the warped ab, ours without a reference, ours
-    rivals: dict[str, Colorizer] | None = None # further models by name: a row each with a reference and without
+    rivals: dict[str, Colorizer] | None = None, # further models by name: a row each with a reference and without
+    others: dict[str, Colorizer] | None = None # further rows by name: ablations
 ) -> dict[str, Method]: # from grey target and reference to the coloured target
     "All rows of a table, in order."
     rows = {name: _simple(baseline) for name, baseline in BASELINES.items()}
     plain = lambda model: lambda grey, reference: model(grey)
     if colorizer: rows |= {COPY: _copied(colorizer), WITHOUT: plain(colorizer)}
     for name, rival in (rivals or {}).items(): rows |= {f'{name}, no reference': plain(rival), name: rival}
-    return rows | ({OURS: colorizer} if colorizer else {})
+    return rows | (others or {}) | ({OURS: colorizer} if colorizer else {})
 
 # %% ../../nbs/4_proof/09_twin.ipynb #1f621662
 def _measures(lab: torch.Tensor, true: torch.Tensor, wanted: torch.Tensor) -> dict[str, float]:
