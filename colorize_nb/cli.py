@@ -281,8 +281,8 @@ def finetune(
     from colorize_nb.train.pairs import make_config
     start = Colorizer.from_pretrained(from_)
     if isinstance(start, ExemplarColorizer):
-        from colorize_nb.train.exemplar import finetune_exemplar
-        photos = prepare(data, out / 'data', size=start.size)
+        from colorize_nb.train.exemplar import ExemplarConfig, finetune_exemplar
+        photos = prepare(data, out / 'data', size=ExemplarConfig().size)
         return print(finetune_exemplar(photos, out, start.net, epochs, limit, resume))
     judge = rgb and _similarity_net(rgb, None, 'RGB', False)
     config = make_config('finetune', width=start.unet.width, residual=start.unet.residual, epochs=epochs, limit=limit,

@@ -22,6 +22,7 @@ from .core.store import read_metadata
 from .data.pictures import load_image
 from .features import WEIGHTS, SimilarityNet, l_features, load_net
 from .fusion import AB_SCALE, ExemplarNet, load_exemplar_net, no_copy
+from .lite2 import bf16_pays
 from .match.attention import Copy, enlarge
 from .match.field import Field, compose, warp
 from .match.pyramid import match_pyramid
@@ -266,9 +267,14 @@ class ExemplarColorizer(Colorizer):
     "Colours with the learned matcher and the fusion of part 5."
     def __init__(self,
         net: ExemplarNet, # body, matcher and fusion
-        size: int = 256 # colours are computed on a copy with as many pixels as a square of this side
+        size: int = 384 # colours are computed on a copy with as many pixels as a square of this side
     ):
         self.net, self.size, self.matching, self.networks = net.eval(), size, {}, (net,)
+        net.to(memory_format=torch.channels_last)
+
+    def quick(self) -> torch.autocast: # a context
+        "Computing in bfloat16, as in training, where the hardware does."
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=bf16_pays(self.device))
 
     def small(self,
         photo: Image.Image # RGB picture, any size (W, H)
@@ -287,9 +293,9 @@ class ExemplarColorizer(Colorizer):
     @torch.no_grad()
     def maps(self,
         l: Tensor # lightness in [0, 100], shape (B, 1, H, W)
-    ) -> list[Tensor]: # five maps, the coarsest last
+    ) -> list[Tensor]: # five maps, the coarsest last, perhaps in bfloat16
         "What the body sees."
-        return self.net.maps(l)
+        with self.quick(): return self.net.maps(l.contiguous(memory_format=torch.channels_last))
 
     @torch.no_grad()
     def hint(self,
@@ -300,10 +306,12 @@ class ExemplarColorizer(Colorizer):
     ) -> ExemplarHint: # for `predict`
         "Match, and copy colours to the target's places."
         maps, lent = self.maps(self.fitted(target_l)), self.fitted(reference_lab)
-        target, reference = (self.net.matcher.describe(seen) for seen in (maps, self.maps(lent[:, :1])))
-        ab = lent[:, 1:] / AB_SCALE
-        if target_ab is not None: ab = self.net.copy(reference.vectors, target.vectors, target_ab / AB_SCALE).soft
-        copy = self.net.copy(target.vectors, reference.vectors, ab)
+        ab = (lent[:, 1:] if target_ab is None else target_ab) / AB_SCALE
+        with self.quick():
+            target, reference = map(self.net.matcher.describe, (maps, self.maps(lent[:, :1])))
+            if target_ab is not None: ab = self.net.copy(reference.vectors, target.vectors, ab).soft
+            copy = self.net.copy(target.vectors, reference.vectors, ab)
+        copy = Copy(*(plane.float() if plane.is_floating_point() else plane for plane in copy))
         return ExemplarHint(enlarge(copy.soft * AB_SCALE, target_l.shape[-2:]), maps, target.context, copy)
 
     @torch.no_grad()
@@ -313,10 +321,13 @@ class ExemplarColorizer(Colorizer):
     ) -> Tensor: # a and b, a quarter of the working size, shape (B, 2, h, w)
         "What the fusion makes of lightness and hint."
         there = target_l.new_full((len(target_l),), float(hint is not None))
-        if hint is not None: return self.net.fusion(hint.maps, hint.context, hint.copy, there) * AB_SCALE
-        maps = self.maps(self.fitted(target_l))
-        context = self.net.matcher.describe(maps).context
-        return self.net.fusion(maps, context, no_copy(context, maps[2].shape[-2:]), there) * AB_SCALE
+        with self.quick():
+            if hint is None:
+                maps = self.maps(self.fitted(target_l))
+                context = self.net.matcher.describe(maps).context
+                known = maps, context, no_copy(context, maps[2].shape[-2:])
+            else: known = hint.maps, hint.context, hint.copy
+            return self.net.fusion(*known, there).float() * AB_SCALE
 
     def predict(self,
         target_l: Tensor, # lightness in [0, 100], shape (B, 1, H, W)

@@ -129,8 +129,8 @@ class _Fine(ExemplarColorizer):
     def hint(self, target_l: torch.Tensor, reference_lab: torch.Tensor, target_ab=None) -> ExemplarHint:
         "As a learned colorizer's, the hard copy of stride 4."
         found, lent = super().hint(target_l, reference_lab), self.fitted(reference_lab)
-        fine = [enlarge(self.net.matcher.describe(maps).vectors, maps[1].shape[-2:])
-                for maps in (found.maps, self.maps(lent[:, :1]))]
+        with self.quick(): fine = [enlarge(self.net.matcher.describe(maps).vectors, maps[1].shape[-2:])
+                                   for maps in (found.maps, self.maps(lent[:, :1]))]
         ab = torch.nn.functional.adaptive_avg_pool2d(lent[:, 1:] / AB_SCALE, fine[1].shape[-2:]).flatten(2)
         index = match(*fine, 'patchmatch').index
         hard = ab.gather(2, index.flatten(1)[:, None].expand(-1, 2, -1)).unflatten(2, index.shape[1:])
