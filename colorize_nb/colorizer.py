@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['MATCHING', 'SHIPPED', 'Correspondence', 'correspond', 'network_input', 'full_size', 'Hint', 'Matches', 'Colorizer',
-           'reduced', 'model_files', 'working_size', 'ExemplarHint', 'ExemplarColorizer', 'exemplar_file']
+           'reduced', 'model_files', 'working_size', 'rms_chroma', 'as_vivid', 'ExemplarHint', 'ExemplarColorizer',
+           'exemplar_file']
 
 # %% ../nbs/1_colour/08_colorizer.ipynb #3ce776f5
 from collections.abc import Iterable, Iterator
@@ -249,6 +250,23 @@ def working_size(
     scale = min(size / (height * width) ** 0.5, 3 * size / max(height, width))
     return tuple(max(32, round(side * scale)) for side in (height, width))
 
+# %% ../nbs/1_colour/08_colorizer.ipynb #19859ed3
+def rms_chroma(
+    ab: Tensor # a and b, shape (B, 2, H, W)
+) -> Tensor: # in the unit of `ab`, shape (B,)
+    "Root of the mean square of the chroma."
+    return ab.float().pow(2).sum(1).mean((1, 2)).sqrt()
+
+def as_vivid(
+    ab: Tensor, # a and b, shape (B, 2, H, W)
+    chroma: Tensor, # root mean square chroma to come near to, shape (B,)
+    power: float = 0.7, # 1: all the way, 0: not at all
+    most: float = 1.5 # largest factor
+) -> Tensor: # a and b, no paler than they were
+    "Make up for the paleness of averages."
+    gain = (chroma / rms_chroma(ab).clamp(min=1e-3)) ** power
+    return ab * gain.clamp(1, most)[:, None, None, None]
+
 # %% ../nbs/1_colour/08_colorizer.ipynb #0a7cb390
 class ExemplarHint(NamedTuple):
     "What the learned model knows of a target and its reference."
@@ -256,6 +274,7 @@ class ExemplarHint(NamedTuple):
     maps: list[Tensor] # five maps of the target
     context: Tensor # the target's surroundings
     copy: Copy # colours brought from the reference, divided by AB_SCALE
+    chroma: Tensor # root mean square chroma of the colours that were lent, shape (B,)
 
     @property
     def confidence(self) -> Tensor: # from 0 to 1, shape (B, 1, h, w)
@@ -312,7 +331,8 @@ class ExemplarColorizer(Colorizer):
             if target_ab is not None: ab = self.net.copy(reference.vectors, target.vectors, ab).soft
             copy = self.net.copy(target.vectors, reference.vectors, ab)
         copy = Copy(*(plane.float() if plane.is_floating_point() else plane for plane in copy))
-        return ExemplarHint(enlarge(copy.soft * AB_SCALE, target_l.shape[-2:]), maps, target.context, copy)
+        warped = enlarge(copy.soft * AB_SCALE, target_l.shape[-2:])
+        return ExemplarHint(warped, maps, target.context, copy, rms_chroma(ab) * AB_SCALE)
 
     @torch.no_grad()
     def colours(self,
@@ -327,7 +347,8 @@ class ExemplarColorizer(Colorizer):
                 context = self.net.matcher.describe(maps).context
                 known = maps, context, no_copy(context, maps[2].shape[-2:])
             else: known = hint.maps, hint.context, hint.copy
-            return self.net.fusion(*known, there).float() * AB_SCALE
+            ab = self.net.fusion(*known, there).float() * AB_SCALE
+        return ab if hint is None else as_vivid(ab, hint.chroma)
 
     def predict(self,
         target_l: Tensor, # lightness in [0, 100], shape (B, 1, H, W)
