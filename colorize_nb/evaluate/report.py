@@ -120,7 +120,7 @@ COLUMNS = {'psnr_ab': 'PSNR ab, dB ↑', 'ciede2000': 'CIEDE2000 ↓', 'psnr': '
            'intersection': 'histogram ∩ ↑', 'reached': 'colours reached ↑',
            'colourfulness': 'colourfulness', 'diversity': 'diversity', 'turned_green': 'turned green ↓',
            'over': 'over the base, dB ↑', 'better': 'better than the base ↑', 'chroma': 'chroma / true',
-           'top1': 'top-1 ↑', 'lpips': 'LPIPS ↓', 'kid_own': 'KID, own net ↓', 'kid': 'KID ↓', 'fid': 'FID ↓'}
+           'top1': 'top-1 ↑', 'lpips': 'LPIPS ↓', 'kid_own': 'KID, classifier ↓', 'kid': 'KID ↓', 'fid': 'FID ↓'}
 BASE = {'self': 'grey', 'twin': 'mean colour'}
 SHOWN = {'self': ['psnr_ab', 'over', 'ciede2000', 'psnr', 'ssim', 'turned_green', 'colourfulness'],
          'recolour': ['psnr_ab', 'ciede2000', 'psnr', 'ssim', 'intersection', 'reached'],

@@ -284,7 +284,8 @@ def _config(label, colorizer, plain, others, pool, names, limit, size, reference
     return {'weights': label, 'data': pool.name, 'photos': len(pool), 'real': len(pool.real), 'protocols': names,
             'limit': limit, 'size': size, 'predictions': list(predictions), 'angles': list(ANGLES), 'repeat': repeat,
             'versions': {name: version(name) for name in ('torch', 'numpy', 'scikit-image')}
-            | {'python': platform.python_version(), 'machine': f'{platform.system()} {platform.machine()}'}}
+            | {'python': platform.python_version(), 'machine': f'{platform.system()} {platform.machine()}'},
+            'classifier': judges.classifier and f'{judges.classifier.kind} of {judges.classifier.space}'}
 
 def _run(pool, names, limit, methods, predictions, references, batch_size, judges, store, out, quiet) -> list[dict]:
     "All groups: coloured here, measured by a second thread, rows appended as they come."
