@@ -47,6 +47,7 @@ def augment_affine(
                        np.stack([0 * h, h, (2 * y - 1) * (1 - h)], -1)], -2)
     return torch.from_numpy(matrix @ window).float()
 
+# %% ../../nbs/2_data/05_augment.ipynb #d6eb3e0c
 def apply_affine(
     x: Tensor, # planes of any kind (B, C, H, W), float
     theta: Tensor | None = None, # affine matrices (B, 2, 3), or none for the whole picture

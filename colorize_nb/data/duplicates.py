@@ -19,6 +19,7 @@ def _look(image: Image.Image) -> np.ndarray:
     fine, coarse = (np.asarray(grey.filter(ImageFilter.GaussianBlur(r)), dtype=np.int16) for r in (0.7, 6))
     return (fine - coarse).clip(-127, 127).astype(np.int8)
 
+# %% ../../nbs/2_data/02_duplicates.ipynb #01c6ad9c
 def _unit(x: np.ndarray) -> np.ndarray:
     "Pictures (N, h, w) as rows of mean 0 and length 1; rows without any detail become 0."
     x = x.reshape(len(x), -1) - x.reshape(len(x), -1).mean(1, keepdims=True)
@@ -33,6 +34,7 @@ def _coarse_match(looks: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     for i in range(0, len(looks), 1024):
         yield i, np.triu(np.minimum(whole[i:i + 1024] @ whole[i:].T, middle[i:i + 1024] @ middle[i:].T), 1)
 
+# %% ../../nbs/2_data/02_duplicates.ipynb #fa0795ce
 def _shifted_match(a: np.ndarray, b: np.ndarray) -> float:
     "Best correlation of the middle of a look with another look under shifts of up to 6 cells."
     m = LOOK // 6

@@ -180,6 +180,7 @@ def _square(image: Image.Image, size: int) -> np.ndarray:
     return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, box=(x, y, x + side, y + side),
                                    reducing_gap=3))
 
+# %% ../../nbs/2_data/03_photos.ipynb #f0007e3e
 def _prepare_one(path: Path, file: str, size: int) -> dict:
     "Decode, clean and shrink one file: a record for the report, with the picture unless it was removed."
     try:

@@ -34,6 +34,7 @@ def _fetch(url: str, part: Path, quiet: bool) -> bool:
                 f.write(block)
     return part.stat().st_size >= have + rest
 
+# %% ../../nbs/2_data/04_sources.ipynb #bc16a002
 def download(
     url: str, # what to fetch
     path: str | Path, # file to write
@@ -101,6 +102,7 @@ def tensorflow_source(
     archive.unlink()
     return folder
 
+# %% ../../nbs/2_data/04_sources.ipynb #41d16f13
 def kaggle_source() -> Path: # folder of class folders
     "The thesis' collection, Kaggle's flowers-recognition, downloaded once through kagglehub."
     import kagglehub
