@@ -183,7 +183,7 @@ def _similarity_net(path: Optional[Path], data: Optional[Path], space: str, untr
     "A named network, or the one in the prepared folder, or the one that ships, or (for tests) an untrained one."
     from colorize_nb.features import WEIGHTS, load_net, similarity_net
     names = [path, data and data / f'similarity-{space}' / 'model.safetensors',
-             WEIGHTS / 'thesis' / 'features.safetensors' if space == 'L' else None]
+             WEIGHTS / 'thesis' / 'features.safetensors' if space == 'L' else WEIGHTS / 'judge' / 'rgb.safetensors']
     for name in filter(None, names):
         if name == path or name.is_file():
             net = load_net(name)
@@ -224,7 +224,8 @@ def train(
                         typer.Option(help='L network; default: of the prepared folder, else the '
                                           'one that ships')] = None,
     rgb: Annotated[Optional[Path],
-                   typer.Option(help='RGB network of the perceptual loss; default: of the prepared folder')] = None,
+                   typer.Option(help='RGB network of the perceptual loss; default: of the prepared '
+                                     'folder, else the one that ships')] = None,
 ):
     """Train the colorization network, or go on with its training.
 
@@ -379,7 +380,8 @@ def ablate(
                         typer.Option(help='L network; default: of the prepared folder, else the '
                                           'one that ships')] = None,
     rgb: Annotated[Optional[Path],
-                   typer.Option(help='RGB network of the perceptual loss; default: of the prepared folder')] = None,
+                   typer.Option(help='RGB network of the perceptual loss; default: of the prepared '
+                                     'folder, else the one that ships')] = None,
     weights: Annotated[Optional[str],
                        typer.Option(help="take parts of this learned model away ('default', or a folder), "
                                          'instead of training')] = None,
