@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['MATCHING', 'SHIPPED', 'Correspondence', 'correspond', 'network_input', 'full_size', 'Hint', 'Matches', 'Colorizer',
-           'reduced', 'model_files', 'working_size', 'rms_chroma', 'as_vivid', 'ExemplarHint', 'ExemplarColorizer',
-           'exemplar_file']
+           'reduced', 'model_files', 'working_size', 'rms_chroma', 'as_vivid', 'Lent', 'ExemplarHint',
+           'ExemplarColorizer', 'exemplar_file']
 
 # %% ../nbs/1_colour/08_colorizer.ipynb #3ce776f5
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
 from typing import NamedTuple
@@ -186,6 +187,21 @@ def lab(self: Colorizer,
     return _lab(self.small(photo))
 
 @patch
+def known(self: Colorizer,
+    reference_lab: Tensor # CIE Lab, shape (1, 3, H2, W2)
+) -> 'Tensor | Lent': # what `hint` takes in its place
+    "All that can be found out about a reference alone."
+    return reference_lab
+
+@patch
+def learn(self: Colorizer,
+    reference # a picture: path, bytes, PIL image or array; or what is known of one
+) -> 'Tensor | Lent': # may be kept where one reference serves many targets
+    "Look at a reference once."
+    if isinstance(reference, (Tensor, Lent)): return reference
+    return self.known(self.lab(load_image(reference)))
+
+@patch
 def maps(self: Colorizer,
     l: Tensor # lightness in [0, 100], shape (B, 1, H, W)
 ) -> list[Tensor]: # five maps, the coarsest last
@@ -206,14 +222,14 @@ def matches(self: Colorizer,
 @patch
 def __call__(self: Colorizer,
     target, # the picture to colour: path, bytes, PIL image or array; if it has colours they are ignored
-    reference=None, # the picture to take colours from, likewise; None colours without one, a list blends several
+    reference=None, # the picture to take colours from, likewise (or learned); None: without one; a list is blended
     strength: float = 1., # factor of the colours' chroma: 0 grey, 1 as predicted
     kind: type = Image.Image # of the result: `Image.Image`, `np.ndarray` or `bytes` (of a PNG file)
 ): # RGB, of the target's size and with its lightness (|dL| <= 0.7 after rounding to 8 bits)
     "Colour a picture."
     from colorize_nb.control import paint, to_kind
     references = reference if isinstance(reference, (list, tuple)) else [] if reference is None else [reference]
-    return to_kind(paint(self, load_image(target), [load_image(one) for one in references], strength), kind)
+    return to_kind(paint(self, load_image(target), references, strength), kind)
 
 @patch
 def many(self: Colorizer,
@@ -222,7 +238,8 @@ def many(self: Colorizer,
     **options # further options of a call: strength, kind
 ) -> Iterator: # results, one at a time, so that memory holds one
     "Colour pictures one after another."
-    each = references if isinstance(references, (list, tuple)) else repeat(references)
+    if references is None or isinstance(references, (list, tuple)): each = references or repeat(None)
+    else: each = repeat(self.learn(references))
     for target, reference in zip(targets, each): yield self(target, reference, **options)
 
 # %% ../nbs/1_colour/08_colorizer.ipynb #ebbb8ce2
@@ -268,6 +285,12 @@ def as_vivid(
     return ab * gain.clamp(1, most)[:, None, None, None]
 
 # %% ../nbs/1_colour/08_colorizer.ipynb #0a7cb390
+@dataclass(frozen=True, eq=False)
+class Lent:
+    "What the learned model knows of a reference."
+    ab: Tensor # its colours, divided by AB_SCALE, shape (1, 2, H2, W2)
+    vectors: Tensor # descriptors of its cells, shape (1, 64, h2, w2)
+
 class ExemplarHint(NamedTuple):
     "What the learned model knows of a target and its reference."
     warped_ab: Tensor # a and b of the soft copy at the target's places, shape (B, 2, H, W)
@@ -317,17 +340,27 @@ class ExemplarColorizer(Colorizer):
         with self.quick(): return self.net.maps(l.contiguous(memory_format=torch.channels_last))
 
     @torch.no_grad()
+    def known(self,
+        reference_lab: Tensor # CIE Lab, shape (B, 3, H2, W2)
+    ) -> Lent: # half of the work of `hint`
+        "Colours and descriptors of a reference."
+        lent = self.fitted(reference_lab)
+        with self.quick(): vectors = self.net.matcher.describe(self.maps(lent[:, :1])).vectors
+        return Lent(lent[:, 1:] / AB_SCALE, vectors)
+
+    @torch.no_grad()
     def hint(self,
         target_l: Tensor, # lightness in [0, 100], shape (B, 1, H, W)
-        reference_lab: Tensor, # CIE Lab, shape (B, 3, H2, W2)
+        reference_lab: Tensor | Lent, # CIE Lab, shape (B, 3, H2, W2), or what `known` has made of it
         # true a and b of the target, shape (B, 2, H, W): then *they* are copied, T -> R -> T
         target_ab: Tensor | None = None
     ) -> ExemplarHint: # for `predict`
         "Match, and copy colours to the target's places."
-        maps, lent = self.maps(self.fitted(target_l)), self.fitted(reference_lab)
-        ab = (lent[:, 1:] if target_ab is None else target_ab) / AB_SCALE
+        lent = reference_lab if isinstance(reference_lab, Lent) else self.known(reference_lab)
+        ab = lent.ab if target_ab is None else target_ab / AB_SCALE
         with self.quick():
-            target, reference = map(self.net.matcher.describe, (maps, self.maps(lent[:, :1])))
+            maps = self.maps(self.fitted(target_l))
+            target, reference = self.net.matcher.describe(maps), lent
             if target_ab is not None: ab = self.net.copy(reference.vectors, target.vectors, ab).soft
             copy = self.net.copy(target.vectors, reference.vectors, ab)
         copy = Copy(*(plane.float() if plane.is_floating_point() else plane for plane in copy))

@@ -261,11 +261,11 @@ def test_found_references_and_their_reasons(album, model, tmp_path):
     (('garden/tulip5.png', '-o', 'a.png', '--explain', 'why.png'), 'nothing to explain'),
     (('grey', '--format', 'xyz'), 'cannot write')])
 def test_wrong_words(album, model, words, cause, monkeypatch, capsys):
-    from colorize_nb.cli import main
+    from colorize_nb.cli import dispatch
     before = results(album)
     monkeypatch.chdir(album)
     monkeypatch.setattr(sys, 'argv', ['colorize-nb', 'colorize', *words, '--weights', str(model)])
-    with pytest.raises(SystemExit) as end: main()
+    with pytest.raises(SystemExit) as end: dispatch()
     said = capsys.readouterr().err
     assert end.value.code == 2 and cause in said and said.strip().splitlines()[-1].startswith('colorize-nb:'), said
     assert results(album) == before

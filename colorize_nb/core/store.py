@@ -12,9 +12,9 @@ import os
 from collections.abc import Callable, Iterable
 from hashlib import sha256
 from pathlib import Path
+from typing import TYPE_CHECKING
 from safetensors import safe_open
-from safetensors.torch import load_file, save
-from torch import Tensor, nn
+if TYPE_CHECKING: from torch import Tensor, nn
 
 # %% ../../nbs/appendix/01_store.ipynb #2d95e6c4
 def put(
@@ -110,7 +110,7 @@ def fingerprint(
     return digest.hexdigest()[:digits]
 
 def weight_bytes(
-    module: nn.Module # a network
+    module: 'nn.Module' # a network
 ) -> Iterable[bytes]: # each tensor's bytes, in the order of the state
     "The weights of a network, for its fingerprint."
     return (value.detach().cpu().contiguous().numpy().tobytes() for value in module.state_dict().values())
@@ -136,16 +136,17 @@ def claim(
 
 # %% ../../nbs/appendix/01_store.ipynb #a287502c
 def save_tensors(
-    tensors: dict[str, Tensor], # names to tensors
+    tensors: dict[str, 'Tensor'], # names to tensors
     path: str | Path, # a .safetensors file
     **metadata # words and numbers to keep with the weights
 ):
     "Write weights so that the file is either whole or not there; equal weights and words give equal files."
+    from safetensors.torch import save
     plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     write_whole(path, save(plain, {'about': json.dumps(metadata, sort_keys=True)}))
 
 def save_weights(
-    net: nn.Module, # the network to keep
+    net: 'nn.Module', # the network to keep
     path: str | Path, # a .safetensors file
     kind: str, # what it is: 'unet', 'similarity', 'exemplar'
     half: bool = False, # half precision, to ship; training keeps float32
@@ -160,8 +161,9 @@ def load_weights(
     kind: str, # what it must be
     what: str, # how to call it in an error: 'a U-Net'
     build: Callable # from the file's words to a network that the weights fit
-) -> nn.Module: # float32, in eval mode
+) -> 'nn.Module': # float32, in eval mode
     "Load a network, or say in one line what the file holds instead."
+    from safetensors.torch import load_file
     about = read_metadata(path)
     if about.get('kind') != kind: raise ValueError(f"{path}: holds {about.get('kind', 'unnamed weights')}, not {what}")
     net = build(about)
