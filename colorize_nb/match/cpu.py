@@ -6,74 +6,83 @@
 __all__ = ['patchmatch_both']
 
 # %% ../../nbs/3_fast/04_cpu.ipynb #a21fba73
+from typing import NamedTuple
 import numpy as np
 import torch
 from numba import float32, njit, uint64
 from ..core.chance import mix
 from .field import Field
-from .layout import _JIT, _compare, _dot, _fill, _norms, pixel_basis
-from .workers import over_pairs, spread, threads_here
+from .layout import _compare, _dot, _empty_side, _fill, _norms, _plane, _stride, pixel_basis
+from .workers import _JIT, alone, over_pairs, spread, threads_here
 
 # %% ../../nbs/3_fast/04_cpu.ipynb #29bc90f6
 _mix = njit(forceinline=True, **_JIT)(mix)
 
 # %% ../../nbs/3_fast/04_cpu.ipynb #657b9807
 @njit(forceinline=True, **_JIT)
-def _propose(k, x, y, step, best, h, field, before, other, size, size2, y0, y1, radii):
-    (height, width), (height2, width2) = size, size2
-    if k < 4:
-        dx, dy = (step, 0) if k == 0 else (0, step) if k == 1 else (step, step) if k == 2 else (-step, step)
-        nx, ny = x - dx, y - dy
-        if nx < 0 or nx >= width or ny < 0 or ny >= height: return -1
-        q = field[ny*width + nx] if y0 <= ny < y1 else before[ny*width + nx]
-        qy, qx = (q >> 16) + dy, (q & 0xFFFF) + dx
-        if qy < 0 or qy >= height2 or qx < 0 or qx >= width2: return -1
-        return (qy << 16) | qx
-    if k < 6:
-        p = other[(best >> 16)*width2 + (best & 0xFFFF)]
-        return before[(p >> 16)*width + (p & 0xFFFF)]
-    r, by, bx = radii[k - 6], best >> 16, best & 0xFFFF
+def _beside(c, x, y, step, a, b, search, rows):
+    dx, dy = (step, 0) if c == 0 else (0, step) if c == 1 else (step, step) if c == 2 else (-step, step)
+    nx, ny = x - dx, y - dy
+    if nx < 0 or nx >= a.width or ny < 0 or ny >= a.height: return -1
+    q = search.index[ny*a.width + nx] if rows[0] <= ny < rows[1] else search.before[ny*a.width + nx]
+    qy, qx = (q >> 16) + dy, (q & 0xFFFF) + dx
+    if qy < 0 or qy >= b.height or qx < 0 or qx >= b.width: return -1
+    return (qy << 16) | qx
+
+@njit(forceinline=True, **_JIT)
+def _thrown(best, r, h, b):
+    by, bx = best >> 16, best & 0xFFFF
     top, left = max(by - r, 0), max(bx - r, 0)
-    rows, cols = min(by + r, height2 - 1) - top + 1, min(bx + r, width2 - 1) - left + 1
+    rows, cols = min(by + r, b.height - 1) - top + 1, min(bx + r, b.width - 1) - left + 1
     return ((top + ((h >> 16)*rows >> 16)) << 16) | (left + ((h & 0xFFFF)*cols >> 16))
+
+# %% ../../nbs/3_fast/04_cpu.ipynb #5f154dae
+class _Search(NamedTuple):
+    "The field of a side, as the kernels read and write it."
+    index: np.ndarray # packed matches, (cells,) int32
+    sims: np.ndarray # their similarities, (cells,) float32
+    before: np.ndarray # the matches from before the pass
+    other: np.ndarray # those of the other direction, from before the pass
+
+@njit(forceinline=True, **_JIT)
+def _propose(c, x, y, step, best, h, a, b, search, rows, radii):
+    if c < 4: return _beside(c, x, y, step, a, b, search, rows)
+    if c >= 6: return _thrown(best, radii[c - 6], h, b)
+    p = search.other[(best >> 16)*b.width + (best & 0xFFFF)]
+    return search.before[(p >> 16)*a.width + (p & 0xFFFF)]
 
 # %% ../../nbs/3_fast/04_cpu.ipynb #36a4822e
 @njit(**_JIT)
-def _sweep(a, na, size, b, nb, size2, head, tail, k, field, sims, before, other, step, key, y0, y1, strip, radii):
-    (height, width), (height2, width2) = size, size2
-    sa, sb, blocks = width + k - 1, width2 + k - 1, -(-width // 32)
-    plane_a, plane_b = (height + k - 1)*sa*head, (height2 + k - 1)*sb*head
+def _sweep(a, b, search, step, key, rows, radii):
+    y0, y1, strip = rows
+    index, sims, sa, sb, blocks = search.index, search.sims, _stride(a), _stride(b), -(-a.width // 32)
     for block in range(-(-(y1 - y0) // strip) * blocks):
         top, left = y0 + block // blocks * strip, (block % blocks if step > 0 else blocks - 1 - block % blocks)*32
-        end, columns = min(top + strip, y1), min(32, width - left)
+        end, columns = min(top + strip, y1), min(32, a.width - left)
         for turn in range((end - top)*columns):
             cell = turn if step > 0 else (end - top)*columns - 1 - turn
             y, x = top + cell // columns, left + cell % columns
-            p, at = y*width + x, y*sa + x
-            first = best = field[p]; score = sims[p]
+            p = y*a.width + x
+            first = best = index[p]; score = sims[p]
             h = _mix(p*0x9E3779B1 ^ key)
             for c in range(6 + radii.shape[0]):
                 h = (h*0x915F77F5 + 0x6C8E9CF5) & 0xFFFFFFFF
-                q = _propose(c, x, y, step, best, h ^ (h >> 15), field, before, other, size, size2, top, end, radii)
+                q = _propose(c, x, y, step, best, h ^ (h >> 15), a, b, search, (top, end), radii)
                 if q < 0 or q == best or q == first: continue
-                s = _compare(a, na, at, sa, plane_a, b, nb, (q >> 16)*sb + (q & 0xFFFF), sb, plane_b, head, tail, k,
-                             score)
+                s = _compare(a, y*sa + x, b, (q >> 16)*sb + (q & 0xFFFF), score)
                 if s > score: score, best = s, q
-            field[p], sims[p] = best, score
+            index[p], sims[p] = best, score
 
 # %% ../../nbs/3_fast/04_cpu.ipynb #801946e4
 @njit(**_JIT)
-def _offer(a, na, size, b, nb, size2, head, tail, k, offered, field, sims, y0, y1):
-    (height, width), (height2, width2) = size, size2
-    sa, sb = width + k - 1, width2 + k - 1
-    plane_a, plane_b = (height + k - 1)*sa*head, (height2 + k - 1)*sb*head
+def _offer(a, b, offered, index, sims, y0, y1):
+    sa, sb = _stride(a), _stride(b)
     for y in range(y0, y1):
-        for x in range(width):
-            p, at = y*width + x, y*sa + x
-            qy, qx = offered[p] // width2, offered[p] % width2
-            to = qy*sb + qx
-            s = _compare(a, na, at, sa, plane_a, b, nb, to, sb, plane_b, head, tail, k, sims[p])
-            if s > sims[p]: field[p], sims[p] = (qy << 16) | qx, s
+        for x in range(a.width):
+            p = y*a.width + x
+            qy, qx = offered[p] // b.width, offered[p] % b.width
+            s = _compare(a, y*sa + x, b, qy*sb + qx, sims[p])
+            if s > sims[p]: index[p], sims[p] = (qy << 16) | qx, s
 
 # %% ../../nbs/3_fast/04_cpu.ipynb #894e02ee
 @njit(**_JIT)
@@ -86,12 +95,12 @@ def _give(field, sims, width, other, other_sims, width2):
 _NUMBERS, _LEAF = 16, 16
 
 @njit(**_JIT)
-def _describe(feats, norms, y0, y1, width, head, k, out):
-    stride, pad, n = width + k - 1, k // 2, uint64(min(8, head))
-    across = float32(np.sqrt(12/(k*k*max(1, k*k - 1))))
+def _describe(side, y0, y1, out):
+    feats, head, k, stride = side.feats, side.head, side.k, _stride(side)
+    pad, n, across = k // 2, uint64(min(8, head)), float32(np.sqrt(12/(k*k*max(1, k*k - 1))))
     for y in range(y0, y1):
-        for x in range(width):
-            at, p = y*stride + x, y*width + x
+        for x in range(side.width):
+            at, p = y*stride + x, y*side.width + x
             out[p, :] = 0
             for cell in range(k*k):
                 wy, wx = float32(cell // k - pad)*across, float32(cell % k - pad)*across
@@ -100,7 +109,7 @@ def _describe(feats, norms, y0, y1, width, head, k, out):
                 for c in range(min(n, uint64(4))):
                     out[p, uint64(8) + c] += feats[i + c]*wx
                     out[p, uint64(12) + c] += feats[i + c]*wy
-            for c in range(16): out[p, c] *= norms[at, 0]/(k if c < 8 else 1)
+            for c in range(16): out[p, c] *= side.norms[at, 0]/(k if c < 8 else 1)
 
 # %% ../../nbs/3_fast/04_cpu.ipynb #1020dd9f
 @njit(**_JIT)
@@ -137,8 +146,16 @@ def _halve(points, order, first, last, c):
     return middle
 
 # %% ../../nbs/3_fast/04_cpu.ipynb #4b4788e7
+class _Tree(NamedTuple):
+    "A k-d tree over the patches of a side."
+    order: np.ndarray # numbers of the patches, leaf by leaf
+    axis: np.ndarray # which of its numbers a node asks for
+    cut: np.ndarray # from which value on a patch goes to the right
+    bounds: np.ndarray # where in `order` the patches of a node begin and end; the leaves are the second half
+
 @njit(**_JIT)
-def _grow(points, order, axis, cut, bounds, sums):
+def _grow(points, tree, sums):
+    order, axis, cut, bounds = tree
     bounds[1, 0], bounds[1, 1] = 0, len(order)
     for node in range(1, len(axis)):
         first, last = bounds[node]
@@ -150,10 +167,10 @@ def _grow(points, order, axis, cut, bounds, sums):
 
 def _tree(points):
     nodes = 2**max(0, int(np.ceil(np.log2(len(points)/_LEAF))))
-    order, axis, cut = np.arange(len(points), dtype=np.int32), np.zeros(nodes, np.int32), np.zeros(nodes, np.float32)
-    bounds = np.zeros((2*nodes, 2), np.int32)
-    _grow(points, order, axis, cut, bounds, np.empty((2, points.shape[1]), np.float32))
-    return order, axis, cut, bounds
+    tree = _Tree(np.arange(len(points), dtype=np.int32), np.zeros(nodes, np.int32), np.zeros(nodes, np.float32),
+                 np.zeros((2*nodes, 2), np.int32))
+    _grow(points, tree, np.empty((2, points.shape[1]), np.float32))
+    return tree
 
 # %% ../../nbs/3_fast/04_cpu.ipynb #d773cc76
 @njit(**_JIT)
@@ -165,26 +182,25 @@ def _descend(points, axis, cut, p0, p1, leaves):
 
 # %% ../../nbs/3_fast/04_cpu.ipynb #5bc8b7a4
 @njit(**_JIT)
-def _ask(a, na, size, b, nb, size2, head, tail, k, order, bounds, queue, leaves, field, sims, y0, y1, heads):
-    (height, width), (height2, width2) = size, size2
-    sa, sb = width + k - 1, width2 + k - 1
-    plane_a, plane_b = (height + k - 1)*sa*head, (height2 + k - 1)*sb*head
-    for turn in range(y0*width, y1*width):
+def _ask(a, b, order, bounds, asked, index, sims, rows, heads):
+    (queue, leaves), head, tail, k, sa, sb = asked, a.head, a.tail, a.k, _stride(a), _stride(b)
+    plane_a, plane_b = _plane(a), _plane(b)
+    for turn in range(rows[0]*a.width, rows[1]*a.width):
         p = queue[turn]
-        at, node, top = p // width * sa + p % width, leaves[p], 0
+        at, node, top = p // a.width * sa + p % a.width, leaves[p], 0
         first, n = bounds[node, 0], bounds[node, 1] - bounds[node, 0]
         for i in range(n):
-            to = order[first + i] // width2 * sb + order[first + i] % width2
-            heads[i] = na[at, 0]*nb[to, 0]*_dot(a, at*head, sa*head, b, to*head, sb*head, k*head, k)
+            to = order[first + i] // b.width * sb + order[first + i] % b.width
+            heads[i] = a.norms[at, 0]*b.norms[to, 0]*_dot(a.feats, at*head, sa*head, b.feats, to*head, sb*head, k*head, k)
             if heads[i] > heads[top]: top = i
         for j in range(n):
             i = (top + j) % n
-            y, x = order[first + i] // width2, order[first + i] % width2
+            y, x = order[first + i] // b.width, order[first + i] % b.width
             to = y*sb + x
-            if heads[i] + na[at, 1]*nb[to, 1] <= sims[p]: continue
-            s = heads[i] + na[at, 0]*nb[to, 0]*_dot(a, plane_a + at*tail, sa*tail, b, plane_b + to*tail, sb*tail,
-                                                    k*tail, k)
-            if s > sims[p]: field[p], sims[p] = (y << 16) | x, s
+            if heads[i] + a.norms[at, 1]*b.norms[to, 1] <= sims[p]: continue
+            s = heads[i] + a.norms[at, 0]*b.norms[to, 0]*_dot(a.feats, plane_a + at*tail, sa*tail, b.feats,
+                                                              plane_b + to*tail, sb*tail, k*tail, k)
+            if s > sims[p]: index[p], sims[p] = (y << 16) | x, s
 
 # %% ../../nbs/3_fast/04_cpu.ipynb #b9b65e83
 _STRIP, _RADII = 16, (8, 2, 1, 1)
@@ -193,67 +209,66 @@ def _strips(height):
     return [(0, height)] if threads_here() == 1 else [(y, min(y + _STRIP, height)) for y in range(0, height, _STRIP)]
 
 def _pack(x, basis, head, k):
-    (c, h, w), p = x.shape, k - 1
-    feats, norms = np.empty((h + p)*(w + p)*c, np.float32), np.zeros(((h + p)*(w + p), 2), np.float32)
+    c, h, w = x.shape
+    side = _empty_side(h, w, c, head, k)
     def fill(rows):
         z = x[:, rows[0]:rows[1]].flatten(1).T
         z = z.contiguous() if basis is None else z @ basis
-        _fill(z.numpy(), *rows, h, w, head, k, feats)
+        _fill(z.numpy(), *rows, side)
     spread(fill, _strips(h))
-    spread(lambda rows: _norms(feats, *rows, h, w, head, c - head, k, norms), _strips(h))
-    return feats, norms, (h, w)
+    spread(lambda rows: _norms(side, *rows), _strips(h))
+    return side
 
-def _points(side, head, k):
-    feats, norms, (h, w) = side
-    points = np.empty((h*w, _NUMBERS), np.float32)
-    spread(lambda rows: _describe(feats, norms, *rows, w, head, k, points), _strips(h))
+def _points(side):
+    points = np.empty((side.height*side.width, _NUMBERS), np.float32)
+    spread(lambda rows: _describe(side, *rows, points), _strips(side.height))
     return points
 
 # %% ../../nbs/3_fast/04_cpu.ipynb #d2def627
 class _Direction:
-    def __init__(self, a, b, head, tail, k):
-        self.sides, self.size, self.size2 = (*a, *b, head, tail, k), a[2], b[2]
-        self.index, self.sims = np.zeros(a[2][0]*a[2][1], np.int32), np.full(a[2][0]*a[2][1], -2, np.float32)
+    def __init__(self, a, b):
+        self.a, self.b = a, b
+        self.index, self.sims = np.zeros(a.height*a.width, np.int32), np.full(a.height*a.width, -2, np.float32)
 
     def offer(self, guess):
         if guess is None: return
         guess = guess.flatten().numpy()
-        spread(lambda rows: _offer(*self.sides, guess, self.index, self.sims, *rows), _strips(self.size[0]))
+        spread(lambda rows: _offer(self.a, self.b, guess, self.index, self.sims, *rows), _strips(self.a.height))
 
     def ask(self, points, tree):
-        (order, axis, cut, bounds), width, strips = tree, self.size[1], _strips(self.size[0])
-        leaves = np.empty(len(points), np.int16 if len(bounds) < 2**15 else np.int32)
-        spread(lambda rows: _descend(points, axis, cut, rows[0]*width, rows[1]*width, leaves), strips)
-        queue, found = np.argsort(leaves, kind='stable'), (self.index, self.sims)
-        spread(lambda rows: _ask(*self.sides, order, bounds, queue, leaves, *found, *rows, np.empty(_LEAF, np.float32)),
-               strips)
+        width, strips = self.a.width, _strips(self.a.height)
+        leaves = np.empty(len(points), np.int16 if len(tree.bounds) < 2**15 else np.int32)
+        spread(lambda rows: _descend(points, tree.axis, tree.cut, rows[0]*width, rows[1]*width, leaves), strips)
+        asked = np.argsort(leaves, kind='stable'), leaves
+        spread(lambda rows: _ask(self.a, self.b, tree.order, tree.bounds, asked, self.index, self.sims, rows,
+                                 np.empty(_LEAF, np.float32)), strips)
 
-    def take(self, other): _give(self.index, self.sims, self.size[1], other.index, other.sims, other.size[1])
+    def take(self, other): _give(self.index, self.sims, self.a.width, other.index, other.sims, other.a.width)
 
     def field(self):
-        index = (self.index >> 16).astype(np.int64)*self.size2[1] + (self.index & 0xFFFF)
-        return Field(torch.from_numpy(index).view(1, *self.size), torch.from_numpy(self.sims).view(1, *self.size))
+        index = (self.index >> 16).astype(np.int64)*self.b.width + (self.index & 0xFFFF)
+        return Field(*(torch.from_numpy(x).view(1, self.a.height, self.a.width) for x in (index, self.sims)))
 
 # %% ../../nbs/3_fast/04_cpu.ipynb #43d20af4
 def _passes(there, back, iters, seed):
     both, radii = (there, back), np.array(_RADII)
-    tasks = [(d, rows) for d in range(2) for rows in _strips(both[d].size[0])]
+    tasks = [(d, rows) for d in range(2) for rows in _strips(both[d].a.height)]
     for it in range(iters):
         there.take(back); back.take(there)
         before, step = [side.index.copy() for side in both], 1 - 2*(it % 2)
         def one(task):
             d, rows = task
-            _sweep(*both[d].sides, both[d].index, both[d].sims, before[d], before[1 - d], step,
-                   mix(seed ^ mix(2*it + d)), *rows, _STRIP, radii)
+            search = _Search(both[d].index, both[d].sims, before[d], before[1 - d])
+            _sweep(both[d].a, both[d].b, search, step, mix(seed ^ mix(2*it + d)), (*rows, _STRIP), radii)
         spread(one, tasks)
     if iters: there.take(back); back.take(there)
 
 # %% ../../nbs/3_fast/04_cpu.ipynb #ef51653c
 def _solve(t, r, k, iters, seed, init, basis, head):
     packed = [_pack(x[0], basis, head, k) for x in (t, r)]
-    points = [_points(side, head, k) for side in packed]
+    points = [_points(side) for side in packed]
     trees = spread(_tree, points)
-    there, back = sides = [_Direction(*pair, head, t.shape[1] - head, k) for pair in (packed, packed[::-1])]
+    there, back = sides = [_Direction(*pair) for pair in (packed, packed[::-1])]
     there.ask(points[0], trees[1]); back.ask(points[1], trees[0])
     for side, field in zip(sides, init): side.offer(field)
     _passes(there, back, iters, seed)
@@ -269,7 +284,7 @@ def patchmatch_both(
     init: tuple = (None, None), # two index fields to try at the start, or None each
 ) -> tuple[Field, Field]: # target to reference, reference to target
     "PatchMatch in both directions on all cores."
-    shared = pixel_basis(target, reference)
+    shared = alone(pixel_basis, target, reference)
     def work(b):
         part = [None if i is None else i[b] for i in init]
         return _solve(target[b], reference[b], patch_size, iters, mix(seed + 0x10001*b.start), part, *shared)

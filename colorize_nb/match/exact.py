@@ -7,12 +7,13 @@ __all__ = ['exact_both', 'coarse_guess']
 
 # %% ../../nbs/3_fast/02_exact.ipynb #9c1eb919
 import threading
+from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numba import njit, uint64
 from .field import Field, lift
-from .workers import over_pairs, spread
+from .workers import _JIT, over_pairs, spread
 
 # %% ../../nbs/3_fast/02_exact.ipynb #a3772a5e
 def _pixels(x, k):
@@ -44,8 +45,6 @@ def _sides(memory, k, side=64, most=16):
     return max(1, min(most, int((cells / (side + k - 1)**2)**0.5) - k + 1)), side
 
 # %% ../../nbs/3_fast/02_exact.ipynb #80de19d8
-_JIT = dict(cache=True, nogil=True, _nrt=False, error_model='numpy', fastmath={'reassoc', 'contract', 'nsz'})
-
 @njit(forceinline=True, **_JIT)
 def _diagonals(d, row, at, step_t, step_r, k, n, out):
     if k == 3:
@@ -64,22 +63,30 @@ def _diagonals(d, row, at, step_t, step_r, k, n, out):
                 for u in range(n): out[u] += a[i+u]
 
 # %% ../../nbs/3_fast/02_exact.ipynb #af89194d
+class _Part(NamedTuple):
+    "A tile of one map, as the kernels read it."
+    tile: tuple # y0, y1, x0, x1
+    inverse: np.ndarray # inverse lengths of the whole map's patches, (B, H, W)
+    width: int # of the whole map
+    best: np.ndarray # maxima so far: (B, H*W), or of the tile by piece of the other map, (B, pieces, cells)
+    at: np.ndarray # where they were found, same shape
+
+# %% ../../nbs/3_fast/02_exact.ipynb #de57d932
 @njit(**_JIT)
-def _scan(d, k, inv_t, inv_r, t_tile, r_tile, width, width2, row_best, row_at, chunk, col_best, col_at, sums, best, at):
-    y0, y1, x0, x1 = t_tile
-    v0, v1, u0, u1 = r_tile
-    step_t, step_r, n, pieces = x1 - x0 + k - 1, u1 - u0 + k - 1, uint64(u1 - u0), col_best.shape[1]
+def _scan(d, k, t, r, chunk, scratch):
+    (y0, y1, x0, x1), (v0, v1, u0, u1), (sums, best, at) = t.tile, r.tile, scratch
+    step_t, step_r, n, pieces = x1 - x0 + k - 1, u1 - u0 + k - 1, uint64(u1 - u0), r.best.shape[1]
     for task in range(len(d) * pieces):
         b, piece = task // pieces, task % pieces
-        cols, cols_at = col_best[b, piece], col_at[b, piece]
+        cols, cols_at = r.best[b, piece], r.at[b, piece]
         cols[:] = -3
         for y in range(y0, y1):
             for x in range(x0 + piece*chunk, min(x1, x0 + (piece + 1)*chunk)):
-                scale, p = inv_t[b, y, x], np.int32(y*width + x)
+                scale, p = t.inverse[b, y, x], np.int32(y*t.width + x)
                 best[:] = -3
                 for v in range(v0, v1):
                     _diagonals(d[b], (y - y0)*step_t + x - x0, (v - v0)*step_r, step_t, step_r, k, n, sums)
-                    inv, o = inv_r[b, v, u0:u1], uint64((v - v0)*(u1 - u0))
+                    inv, o = r.inverse[b, v, u0:u1], uint64((v - v0)*(u1 - u0))
                     for u in range(n):
                         s = sums[u]*inv[u]*scale
                         better, wins = s > best[u], s > cols[o+u]
@@ -88,20 +95,20 @@ def _scan(d, k, inv_t, inv_r, t_tile, r_tile, width, width2, row_best, row_at, c
                         cols_at[o+u] = p if wins else cols_at[o+u]
                         cols[o+u] = s if wins else cols[o+u]
                 for u in range(n):
-                    q = at[u]*width2 + u0 + u
-                    if best[u] > row_best[b, p] or (best[u] == row_best[b, p] and q < row_at[b, p]):
-                        row_best[b, p], row_at[b, p] = best[u], q
+                    q = at[u]*r.width + u0 + u
+                    if best[u] > t.best[b, p] or (best[u] == t.best[b, p] and q < t.at[b, p]):
+                        t.best[b, p], t.at[b, p] = best[u], q
 
 # %% ../../nbs/3_fast/02_exact.ipynb #a13a60ed
 @njit(**_JIT)
-def _merge(col_best, col_at, r_tile, width2, best, at):
-    v0, v1, u0, u1 = r_tile
+def _merge(r, best, at):
+    v0, v1, u0, u1 = r.tile
     for task in range(len(best) * (v1 - v0)):
         b, v = task // (v1 - v0), v0 + task % (v1 - v0)
         for u in range(u0, u1):
-            q, i = v*width2 + u, (v - v0)*(u1 - u0) + u - u0
-            for piece in range(col_best.shape[1]):
-                s, p = col_best[b, piece, i], col_at[b, piece, i]
+            q, i = v*r.width + u, (v - v0)*(u1 - u0) + u - u0
+            for piece in range(r.best.shape[1]):
+                s, p = r.best[b, piece, i], r.at[b, piece, i]
                 if s > best[b, q] or (s == best[b, q] and p < at[b, q]): best[b, q], at[b, q] = s, p
 
 # %% ../../nbs/3_fast/02_exact.ipynb #546e80b0
@@ -122,14 +129,15 @@ def _group(t, r, k, memory):
     def one(t_tile):
         a, chunk = _cut(pt, t_tile, k), -(-(t_tile[3] - t_tile[2]) // 8)
         shape = len(t), -(-(t_tile[3] - t_tile[2]) // chunk)
+        part = _Part(t_tile, inv_t.numpy(), sizes[0][1], best[0], at[0])
         for r_tile in _tiles(*sizes[1], sides[1]):
             d = _product(a, _cut(pr, r_tile, k)).numpy()
             cells = (r_tile[1] - r_tile[0])*(r_tile[3] - r_tile[2])
-            cols, cols_at = np.empty((*shape, cells), np.float32), np.zeros((*shape, cells), np.int32)
-            scratch = [np.empty(r_tile[3] - r_tile[2], kind) for kind in (np.float32, np.float32, np.int32)]
-            _scan(d, k, inv_t.numpy(), inv_r.numpy(), t_tile, r_tile, sizes[0][1], sizes[1][1], best[0], at[0], chunk,
-                  cols, cols_at, *scratch)
-            with lock: _merge(cols, cols_at, r_tile, sizes[1][1], best[1], at[1])
+            other = _Part(r_tile, inv_r.numpy(), sizes[1][1], np.empty((*shape, cells), np.float32),
+                          np.zeros((*shape, cells), np.int32))
+            scratch = tuple(np.empty(r_tile[3] - r_tile[2], kind) for kind in (np.float32, np.float32, np.int32))
+            _scan(d, k, part, other, chunk, scratch)
+            with lock: _merge(other, best[1], at[1])
     spread(one, _tiles(*sizes[0], sides[0]))
     return [Field(torch.from_numpy(i).view(-1, *n), torch.from_numpy(b).view(-1, *n)) for i, b,
             n in zip(at, best, sizes)]
