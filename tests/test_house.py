@@ -5,7 +5,7 @@ import pytest
 
 root = Path(__file__).resolve().parent.parent / 'colorize_nb'
 ROOMS = ('core plan color data lite2 features match fullsize fusion unet colorizer similarity search train evaluate '
-         'figures bench explain retrieve control jobs cli app demo'.split())
+         'figures explain retrieve control jobs bench cli app demo'.split())
 MODULES = {'core': 'store chance progress', 'data': 'garden augment pictures duplicates photos sources',
            'match': 'field reference workers pyramid exact layout cpu cuda attention',
            'train': 'twins pairs loss runs loop exemplar',
