@@ -160,9 +160,10 @@ def _grey_folder(tmp: Path, count: int, many_shapes: bool) -> tuple[Path, Path]:
     return tmp / 'in', tmp / 'reference.jpg'
 
 def _memory() -> float:
-    "MB of this process and its children."
+    "MB of this process and its children at rest."
     try: from psutil import Process
     except ImportError: raise ValueError("memory of processes: pip install 'colorize_nb[bench]'") from None
+    time.sleep(.3)
     me = Process()
     return round(sum(one.memory_info().rss for one in (me, *me.children(recursive=True))) / 1e6, 1)
 
