@@ -6,7 +6,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 .PHONY: help demo test notebooks lab soak fuzz readme clean
 
 help:
-	@echo "make demo       install, then colour drawn flowers and write out/demo.png"
+	@echo "make demo       install, then colour photographs and drawn flowers: out/photos.jpg, out/demo.png"
 	@echo "make test       install with the dev tools, prove style, clean and export, run every test"
 	@echo "make lab        open the course in JupyterLab"
 	@echo "make notebooks  run every notebook, nothing else"
@@ -34,7 +34,7 @@ demo: .venv/.installed
 test: .venv/.installed-dev
 	$(BIN)/python tests/check_style.py
 	$(BIN)/python tests/check_export.py
-	$(BIN)/python -m pytest tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -n auto --dist worksteal
 
 notebooks: .venv/.installed-dev
 	$(BIN)/python -m pytest tests/test_notebooks.py tests/test_exercises.py

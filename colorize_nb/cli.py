@@ -307,12 +307,13 @@ def demo(
     out: Annotated[Path, typer.Option(help='folder for the picture')] = Path('out'),
     weights: Annotated[str, typer.Option(help="a model folder, a run folder, 'default' or 'thesis'")] = 'default',
 ):
-    """Colour drawn flowers, whose true colours are known, after several references.
+    """Colour photographs, and drawn flowers whose true colours are known, after several references.
 
     Example: colorize-nb demo --out out
     """
-    from colorize_nb.demo import make_demo
+    from colorize_nb.demo import make_demo, make_photos
     print(make_demo(out, weights))
+    print(make_photos(out))
 
 # %% ../nbs/appendix/13_commands.ipynb #abb50afd
 @app.command(name='app')
