@@ -8,7 +8,7 @@ from works import Say, broken, turning
 from colorize_nb.data.garden import draw_flower
 from colorize_nb.bench.colouring import bench_folder
 from colorize_nb.jobs.local import DESK, Job, run_job
-from colorize_nb.plan import How, make_plan
+from colorize_nb.plan import make_plan
 from colorize_nb.jobs.watch import watch
 
 def photos(folder, count=6, side=24):
