@@ -10,13 +10,13 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 import torch
-from ..colorizer import Colorizer, ExemplarColorizer, ExemplarHint, Hint
+from ..colorizer import Colorizer, ExemplarColorizer, ExemplarHint, Hint, Lent
 from ..core.store import read_json, write_json
 from ..data.photos import PhotoSet
 from .runner import evaluate
 from ..features import SimilarityNet
-from ..fusion import AB_SCALE
-from ..match.attention import Described, enlarge, level
+from ..fusion import AB_SCALE, ExemplarNet
+from ..match.attention import Described, Matcher, enlarge, level
 from ..match.pyramid import match
 from ..train.loop import train
 from ..train.pairs import PRESETS, Config
@@ -106,32 +106,30 @@ class _Changed(ExemplarColorizer):
         return super().colours(target_l) if hint is None else self.answer(target_l, hint)
 
 # %% ../../nbs/4_proof/07_ablations.ipynb #704fdf91
-class _BareFeatures(ExemplarColorizer):
-    "Soft copies by the body's maps as they are, joined at stride 8."
-    def hint(self, target_l: torch.Tensor, reference_lab: torch.Tensor, target_ab=None) -> ExemplarHint:
-        "As a learned colorizer's, with another matcher."
-        learned, self.net.matcher.describe = self.net.matcher.describe, self._describe
-        try: return super().hint(target_l, reference_lab, target_ab)
-        finally: self.net.matcher.describe = learned
-
-    def _describe(self, maps: list[torch.Tensor]) -> Described:
-        context = type(self.net.matcher).describe(self.net.matcher, maps).context
-        joined = torch.cat([enlarge(level(m), maps[2].shape[-2:]) for m in maps[2:]], 1)
+class _BareMatcher(Matcher):
+    "Compares the body's maps as they are, joined at stride 8."
+    def describe(self, maps: list[torch.Tensor]) -> Described:
+        "Vectors that were not learned."
+        joined = torch.cat([enlarge(level(m), maps[2].shape[-2:]) for m in maps[2:]], 1).float()
         vectors = joined - joined.mean((2, 3), keepdim=True)
-        return Described(context, torch.nn.functional.normalize(vectors, dim=1))
+        return Described(super().describe(maps).context, torch.nn.functional.normalize(vectors, dim=1))
 
-    def colours(self, target_l: torch.Tensor, hint: ExemplarHint | None = None) -> torch.Tensor:
-        "The copy itself."
-        return super().colours(target_l) if hint is None else hint.copy.soft * AB_SCALE
+def _bare(colorizer: ExemplarColorizer) -> ExemplarColorizer:
+    "The same body and fusion, with a matcher that knows nothing but the sharpness."
+    net, matcher = ExemplarNet(colorizer.net.body), _BareMatcher()
+    matcher.load_state_dict(colorizer.net.matcher.state_dict())
+    net.matcher, net.fusion = matcher, colorizer.net.fusion
+    return ExemplarColorizer(net, colorizer.size)
 
 class _Fine(ExemplarColorizer):
     "PatchMatch on the learned descriptors, on a grid twice as fine."
-    def hint(self, target_l: torch.Tensor, reference_lab: torch.Tensor, target_ab=None) -> ExemplarHint:
+    def hint(self, target_l: torch.Tensor, reference_lab: torch.Tensor | Lent, target_ab=None) -> ExemplarHint:
         "As a learned colorizer's, the hard copy of stride 4."
-        found, lent = super().hint(target_l, reference_lab), self.fitted(reference_lab)
-        with self.quick(): fine = [enlarge(self.net.matcher.describe(maps).vectors, maps[1].shape[-2:])
-                                   for maps in (found.maps, self.maps(lent[:, :1]))]
-        ab = torch.nn.functional.adaptive_avg_pool2d(lent[:, 1:] / AB_SCALE, fine[1].shape[-2:]).flatten(2)
+        lent = reference_lab if isinstance(reference_lab, Lent) else self.known(reference_lab)
+        found = super().hint(target_l, lent)
+        with self.quick(): target = self.net.matcher.describe(found.maps).vectors
+        fine = [enlarge(one, [2 * side for side in one.shape[-2:]]) for one in (target, lent.vectors)]
+        ab = torch.nn.functional.adaptive_avg_pool2d(lent.ab, fine[1].shape[-2:]).flatten(2)
         index = match(*fine, 'patchmatch').index
         hard = ab.gather(2, index.flatten(1)[:, None].expand(-1, 2, -1)).unflatten(2, index.shape[1:])
         return found._replace(copy=found.copy._replace(hard=hard))
@@ -147,8 +145,8 @@ def parts_off(
     "Variants of the default model that need no training."
     told = lambda **changes: _Changed(colorizer, lambda target_l, hint: colorizer.colours(target_l, hint._replace(
         copy=hint.copy._replace(**{name: change(getattr(hint.copy, name)) for name, change in changes.items()}))))
-    brought = lambda name: _Changed(colorizer, lambda _, hint: getattr(hint.copy, name) * AB_SCALE)
-    return {'bare features, soft copy': _BareFeatures(colorizer.net, colorizer.size),
+    brought = lambda name, by=colorizer: _Changed(by, lambda _, hint: getattr(hint.copy, name) * AB_SCALE)
+    return {'bare features, soft copy': brought('soft', _bare(colorizer)),
             'soft copy': brought('soft'), 'hard copy': brought('hard'),
             'PatchMatch, stride 4': _Fine(colorizer.net, colorizer.size),
             'confidence hidden': told(best=torch.zeros_like, spread=torch.zeros_like),
