@@ -155,6 +155,7 @@ def export_targets(
                 done.add(gray)
     return len(done)
 
+# %% ../../nbs/4_proof/04_methods.ipynb #d5cf497d
 def _protocols(protocol: str, known: tuple[str, ...] = PROTOCOLS) -> list[str]:
     "The protocols asked for."
     names = list(known) if protocol == 'all' else [name.strip() for name in protocol.split(',')]

@@ -40,6 +40,7 @@ def _in_half(files: list[str], half: str | None) -> list[int]:
     if half not in (None, 'A', 'B'): raise ValueError(f"half: expected A or B, got '{half}'")
     return [i for i in _order(files) if half in (None, half_of(files[i]))]
 
+# %% ../../nbs/4_proof/03_questions.ipynb #2540757a
 @dataclass
 class Pool:
     "Square photos of one size to evaluate on, in an order that depends on their names alone."
@@ -115,6 +116,7 @@ def thin_plate(
     weights = np.linalg.solve(system, np.concatenate([moved, np.zeros((3, 2))]))
     return between(at) @ weights
 
+# %% ../../nbs/4_proof/03_questions.ipynb #5b3e86aa
 def disturb(
     image: Tensor, # sRGB in [0, 1], shape (3, H, W)
     rng: np.random.Generator, # of the disturbance

@@ -51,6 +51,7 @@ def load_judges(
     return Judges(net, metrics.lpips_net(lpips) if lpips else None,
                   metrics.inception_net(inception) if inception else None), missing
 
+# %% ../../nbs/4_proof/05_report.ipynb #45b4abf7
 def measure(
     output: Tensor, # colourings, sRGB (B, 3, S, S)
     batch: Batch, # what they answer
@@ -90,6 +91,7 @@ def _strip(pictures: dict[str, np.ndarray]) -> Image.Image:
         sheet.paste(Image.fromarray(picture), (i * wide, 14))
     return sheet
 
+# %% ../../nbs/4_proof/05_report.ipynb #5b2ae87a
 def _picture_path(key: str) -> str:
     return 'pictures/' + key.replace(' ', '_').rsplit('.', 1)[0] + '.jpg'
 
@@ -132,6 +134,7 @@ SHOWN = {'self': ['psnr_ab', 'over', 'ciede2000', 'psnr', 'ssim', 'turned_green'
 MAIN = {'self': 'psnr_ab', 'recolour': 'psnr_ab', 'exemplar': 'intersection', 'drawn': 'psnr_ab', 'wrong': 'psnr_ab',
         'twin': 'psnr_ab'}
 
+# %% ../../nbs/4_proof/05_report.ipynb #6e746909
 def _table_name(row: dict) -> str:
     return f"{row['protocol']}: {row['variant']}" if row['protocol'] in ('wrong', 'twin') else row['protocol']
 
@@ -144,6 +147,7 @@ def _select(rows: list[dict], measure: str) -> tuple[list[float], list[str]]:
     rows = [row for row in rows if measure in row['values']]
     return [row['values'][measure] for row in rows], [row['file'] for row in rows]
 
+# %% ../../nbs/4_proof/05_report.ipynb #d824974f
 def over_base(
     rows: list[dict] # rows of an evaluation
 ) -> list[dict]: # the same, in *self* and *twin* with 'over' (dB of PSNR ab) and 'better' (0 or 1)
@@ -155,6 +159,7 @@ def over_base(
     return [row | {'values': row['values'] | {'over': gain(row), 'better': float(gain(row) > 0)}}
             if compared(row) else row for row in rows]
 
+# %% ../../nbs/4_proof/05_report.ipynb #e7755cfc
 def summarise(
     rows: list[dict] # rows of an evaluation
 ) -> dict[str, dict[str, dict[str, dict]]]: # table -> method -> measure -> mean, low, high, n
@@ -183,6 +188,7 @@ def differences(
                 **bootstrap(gains, [theirs[key]['file'] for key in common])}
     return found
 
+# %% ../../nbs/4_proof/05_report.ipynb #51d21d73
 def _decode_features(rows: list[dict], net: str) -> Tensor:
     import base64
     return torch.from_numpy(np.stack([np.frombuffer(base64.b64decode(row['features'][net]), np.float16)
@@ -258,6 +264,7 @@ def print_tables(
     for measure, reason in result['not_measured'].items():
         console.print(f'{COLUMNS[measure]}: not measured, {reason}', highlight=False)
 
+# %% ../../nbs/4_proof/05_report.ipynb #19278912
 def _cell(value: dict | None, measure: str, interval: bool = True) -> str:
     "Mean and half the width of its interval."
     if value is None: return ''

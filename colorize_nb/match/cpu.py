@@ -191,8 +191,8 @@ def _ask(a, b, order, bounds, asked, index, sims, rows, heads):
         first, n = bounds[node, 0], bounds[node, 1] - bounds[node, 0]
         for i in range(n):
             to = order[first + i] // b.width * sb + order[first + i] % b.width
-            alike = _dot(a.feats, at*head, sa*head, b.feats, to*head, sb*head, k*head, k)
-            heads[i] = a.norms[at, 0]*b.norms[to, 0]*alike
+            heads[i] = a.norms[at, 0]*b.norms[to, 0]*_dot(a.feats, at*head, sa*head, b.feats, to*head, sb*head,
+                                                          k*head, k)
             if heads[i] > heads[top]: top = i
         for j in range(n):
             i = (top + j) % n
