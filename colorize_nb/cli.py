@@ -198,7 +198,8 @@ def train(
     out: Annotated[Path, typer.Option(help='folder of the run')],
     data: Annotated[list[Path], typer.Option(help='a prepared folder; the tiny preset can do without and draws '
                                                   'flowers; the default preset takes several')] = [],
-    preset: Annotated[str, typer.Option(help='default, or by the thesis: tiny, laptop, thesis, unstable')] = 'laptop',
+    preset: Annotated[str, typer.Option(help='default, or by the thesis: tiny, laptop, course, thesis, '
+                                             'unstable')] = 'laptop',
     resume: Annotated[bool, typer.Option('--resume', help='go on with the run in the folder')] = False,
     patchmatch: Annotated[Optional[bool],
                           typer.Option('--patchmatch/--no-patchmatch',
@@ -475,7 +476,7 @@ def _plot_bench(path: Path, folder: Path):
 @bench.command(name='train')
 def bench_train_command(
     data: Annotated[Optional[Path], typer.Option(help='a prepared folder; drawn flowers if there is none')] = None,
-    preset: Annotated[str, typer.Option(help='tiny, laptop or thesis')] = 'laptop',
+    preset: Annotated[str, typer.Option(help='tiny, laptop, course or thesis')] = 'laptop',
     json_: Annotated[Optional[Path], typer.Option('--json', help='keep the result in this file')] = None,
     repeats: Annotated[int, typer.Option(min=1, help='timed calls of each stage')] = 5,
 ):
