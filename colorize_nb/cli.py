@@ -493,8 +493,8 @@ def bench_train_command(
                          *(_similarity_net(None, data, space, untrained=True) for space in ('L', 'RGB')), repeats)
     for name, ms in result['ms_per_picture'].items(): print(f'{name:20} {ms:8.2f} ms a picture')
     for name, share in result['share'].items(): print(f'{name:36} {share:6.1%} of a step')
-    print(f"{result['images_per_second']:.1f} pictures a second; preparation {result['preparation_minutes']:.1f} min, "
-          f"then {result['epoch_minutes']:.1f} min an epoch")
+    for name, rate in result['images_per_second'].items(): print(f'{rate:.1f} pictures a second {name}')
+    print(f"preparation {result['preparation_minutes']:.1f} min, then {result['epoch_minutes']:.1f} min an epoch")
     for name, hours in result['hours_150_epochs'].items():
         print(f'150 epochs {name}: {hours:.1f} h (thesis, V100: {53 if name.startswith("with ") else 3} h)')
     if json_: write_json(json_, result)
