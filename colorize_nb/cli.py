@@ -209,7 +209,8 @@ def train(
     out: Annotated[Path, typer.Option(help='folder of the run')],
     data: Annotated[list[Path], typer.Option(help='a prepared folder; the tiny preset can do without and draws '
                                                   'flowers; the default preset takes several')] = [],
-    preset: Annotated[str, typer.Option(help='default, or by the thesis: tiny, laptop, thesis, unstable')] = 'laptop',
+    preset: Annotated[str, typer.Option(help='default, or by the thesis: tiny, laptop, course, thesis, '
+                                             'unstable')] = 'laptop',
     resume: Annotated[bool, typer.Option('--resume', help='go on with the run in the folder')] = False,
     patchmatch: Annotated[Optional[bool],
                           typer.Option('--patchmatch/--no-patchmatch',
@@ -487,7 +488,7 @@ def _plot_bench(path: Path, folder: Path):
 @bench.command(name='train')
 def bench_train_command(
     data: Annotated[Optional[Path], typer.Option(help='a prepared folder; drawn flowers if there is none')] = None,
-    preset: Annotated[str, typer.Option(help='tiny, laptop or thesis')] = 'laptop',
+    preset: Annotated[str, typer.Option(help='tiny, laptop, course or thesis')] = 'laptop',
     json_: Annotated[Optional[Path], typer.Option('--json', help='keep the result in this file')] = None,
     repeats: Annotated[int, typer.Option(min=1, help='timed calls of each stage')] = 5,
 ):
@@ -504,8 +505,8 @@ def bench_train_command(
                          *(_similarity_net(None, data, space, untrained=True) for space in ('L', 'RGB')), repeats)
     for name, ms in result['ms_per_picture'].items(): print(f'{name:20} {ms:8.2f} ms a picture')
     for name, share in result['share'].items(): print(f'{name:36} {share:6.1%} of a step')
-    print(f"{result['images_per_second']:.1f} pictures a second; preparation {result['preparation_minutes']:.1f} min, "
-          f"then {result['epoch_minutes']:.1f} min an epoch")
+    for name, rate in result['images_per_second'].items(): print(f'{rate:.1f} pictures a second {name}')
+    print(f"preparation {result['preparation_minutes']:.1f} min, then {result['epoch_minutes']:.1f} min an epoch")
     for name, hours in result['hours_150_epochs'].items():
         print(f'150 epochs {name}: {hours:.1f} h (thesis, V100: {53 if name.startswith("with ") else 3} h)')
     if json_: write_json(json_, result)

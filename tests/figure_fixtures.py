@@ -46,7 +46,8 @@ def make_run(folder, patchmatch=False, unstable=False, epochs=12, per_epoch=8, s
             branch = 'perceptual' if patchmatch and step % 2 else 'chrominance'
             lines.append({'kind': 'step', 'step': step, 'epoch': epoch, 'branch': branch,
                           'loss': value * np.exp(.1 * rng.standard_normal()),
-                          'lr': 1e-5 + 1e-3 * np.sin(np.pi * t) ** 2, 'grad_norm': float(rng.uniform(.5, 2))})
+                          'lr': 1e-5 + 1e-3 * np.sin(np.pi * t) ** 2, 'grad_norm': float(rng.uniform(.5, 2))}
+                         | ({} if epoch else {'hist': _hist(rng, spread)}))
     (folder / 'record.jsonl').write_text(''.join(json.dumps(line) + '\n' for line in lines))
     if snapshots: make_snapshots(folder / 'snapshots' / 'open', range(0, epochs + 1, max(1, epochs // 6)), own)
     return folder

@@ -2,6 +2,7 @@
 import json, random, signal, subprocess, time
 import pytest, torch
 from conftest import COMMAND, cli
+from colorize_nb.core.store import read_lines
 from colorize_nb.data.photos import PhotoSet
 from colorize_nb.features import similarity_net
 from colorize_nb.train.loop import train
@@ -91,6 +92,19 @@ def test_checkpoints_load_without_code(tmp_path):
         if isinstance(value, (list, tuple)): return all(plain(v) for v in value)
         return value is None or isinstance(value, (torch.Tensor, int, float, bool, str))
     assert plain(state)
+
+def test_a_run_that_has_lost_its_way_ends_early_and_says_so(garden, tmp_path):
+    photos, net = garden
+    changes = dict(epochs=40, width=4, patchmatch=False, lr_start=0., lr_max=0., lr_end=0., limit=16)
+    run = Run(train(photos, tmp_path / 'still', make_config('tiny', patience=3, **changes), net, quiet=True))
+    last = run.read('epoch')[-1]
+    assert 13 <= last['epoch'] < 40
+    train(photos, run.folder, make_config('tiny', patience=3, **changes), net, resume=True, quiet=True)
+    assert run.read('epoch')[-1] == last
+    first = [line for line in run.read('step') if line['epoch'] == 0]
+    assert all('hist' in line for line in first) and len(first) == sum('hist' in line for line in run.read('step'))
+    timings = read_lines(run.folder / 'timings.jsonl')
+    assert {line['since'] for line in timings} == {0} and {line['steps'] for line in timings} == {len(first)}
 
 @pytest.fixture(scope='module')
 def garden():

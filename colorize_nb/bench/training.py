@@ -41,15 +41,32 @@ def time_stages(
     with tempfile.TemporaryDirectory() as folder:
         matched = lambda pairs: PairCache(folder, photos, pairs, net, config.method, config.iters, quiet=True)
         copies = matched(pairs[::config.references, [0, 0]]) if config.copies else None
-        loader = PairLoader(photos, pairs, matched(pairs), config, device=device, copies=copies)
+        cache = matched(pairs)
+        loader = PairLoader(photos, pairs, cache, config, device=device, copies=copies)
+        plain, judged, judged_plain = (PairLoader(photos, pairs, hints, config, train, device) for hints, train in
+                                       ((None, True), (cache, False), (None, False)))
         rows, _ = loader.plan(0)
         x, l1, ab, _ = loader.batch(rows, 'chrominance')
+        loss_func = ColorLoss(rgb, config.alpha)
         stages = {'decode': lambda: decode(0), 'features': lambda: l_features(net, l[0]),
                   'matching': lambda: match_pyramid(*maps, method=config.method, iters=config.iters),
-                  'batch': lambda: (loader.batch(rows, 'chrominance'), loader.batch(rows, 'perceptual'))}
+                  'batch': lambda: [loader.batch(rows, branch) for branch in loader.branches],
+                  'batch without hints': lambda: plain.batch(rows, 'chrominance'),
+                  'validation': lambda: _judge(unet, loss_func, judged, rows),
+                  'validation without hints': lambda: _judge(unet, loss_func, judged_plain, rows)}
         times = {name: median_seconds(work, repeats) * 1e3 / len(rows) for name, work in stages.items()}
-    times['features'], times['batch'] = 2 * times['features'], times['batch'] / 2
-    return times | _step_times(unet, ColorLoss(rgb, config.alpha), x, l1, ab, device, repeats)
+    times['features'], times['batch'] = 2 * times['features'], times['batch'] / len(loader.branches)
+    return times | _step_times(unet, loss_func, x, l1, ab, device, repeats)
+
+@torch.no_grad()
+def _judge(unet, loss_func, loader, rows):
+    "What validation does with a batch: all branches."
+    unet.eval()
+    for branch in loader.branches:
+        x, l, ab, _ = loader.batch(rows, branch)
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16_pays(x.device)):
+            loss_func(unet(x), l, ab, branch)
+    unet.train()
 
 def _step_times(unet, loss_func, x, l, ab, device, repeats) -> dict[str, float]:
     "Milliseconds a picture of the U-Net, the perceptual branch and the optimiser."
@@ -72,19 +89,20 @@ def bench_train(
 ) -> dict: # machine, config, milliseconds a picture and share of each stage, pictures a second, hours of 150 epochs
     "Time the stages of a run and project 150 epochs, with PatchMatch and without."
     ms = time_stages(photos, config, net, rgb, repeats)
-    count = min(config.limit or len(photos.train_idx), len(photos.train_idx))
-    step = ms['batch'] + ms['U-Net'] + ms['perceptual loss'] / 2 + ms['optimiser']
-    plain = ms['decode'] + ms['U-Net'] + ms['optimiser']
+    count, judged = (min(config.limit or len(idx), len(idx)) for idx in (photos.train_idx, photos.valid_idx))
+    step = ms['batch'] + ms['U-Net'] + ms['perceptual loss'] / 2 + ms['optimiser'] + ms['validation'] * judged / count
+    plain = (ms['batch without hints'] + ms['U-Net'] + ms['optimiser']
+             + ms['validation without hints'] * judged / count)
     matches = config.references + (config.copies > 0)
     once = (ms['features'] + ms['matching']) * matches
     shares = {'batch (read, warp, augment)': ms['batch'],
               'features, amortised': ms['features'] * matches / config.epochs,
               'matching, amortised': ms['matching'] * matches / config.epochs,
               'U-Net': ms['U-Net'], 'perceptual loss, every second step': ms['perceptual loss'] / 2,
-              'optimiser': ms['optimiser']}
+              'optimiser': ms['optimiser'], 'validation, after each epoch': ms['validation'] * judged / count}
     return {'machine': describe_machine(_device()), 'config': asdict(config), 'pictures': count, 'ms_per_picture': ms,
             'share': {name: value / sum(shares.values()) for name, value in shares.items()},
-            'images_per_second': 1e3 / step,
+            'images_per_second': {'with PatchMatch': 1e3 / step, 'without PatchMatch': 1e3 / plain},
             'preparation_minutes': once * count / 6e4, 'epoch_minutes': step * count / 6e4,
             'hours_150_epochs': {'with PatchMatch': (once + 150 * step) * count / 3.6e6,
                                  'without PatchMatch': 150 * plain * count / 3.6e6}}

@@ -25,13 +25,16 @@ def densities(
     record: Record, # a run's record
     side: str, # "pred" or "target"
     channel: str, # "a" or "b"
-    batch: str = 'last', # "last": the last batch of each epoch, as in the thesis; "fixed": the same batch every time
-) -> tuple: # (epochs (n,), density (n, 128) per standard deviation, each row integrating to 1)
+    # "last": the last batch of each epoch, as in the thesis; "fixed": the same batch every time; "steps": each batch of
+    # the first epoch
+    batch: str = 'last',
+) -> tuple: # (epochs or steps (n,), density (n, 128) per standard deviation, each row integrating to 1)
     "The recorded histograms of one channel as probability densities."
-    lines = [line for line in record.epochs if line.get('hist')]
-    if not lines: raise ValueError(f'{record.folder}: the record holds no histograms')
-    counts = np.array([line['hist'][batch][f'{side}_{channel}'] for line in lines], float)
-    return np.array([line['epoch'] for line in lines]), counts / counts.sum(1, keepdims=True).clip(1) / np.diff(EDGES)
+    if batch == 'steps': found = [(line['step'], line['hist']) for line in record.beginning]
+    else: found = [(line['epoch'], line['hist'][batch]) for line in record.epochs if line.get('hist')]
+    if not found: raise ValueError(f'{record.folder}: the record holds no histograms')
+    counts = np.array([hist[f'{side}_{channel}'] for _, hist in found], float)
+    return np.array([at for at, _ in found]), counts / counts.sum(1, keepdims=True).clip(1) / np.diff(EDGES)
 
 # %% ../../nbs/appendix/06_distributions.ipynb #484e7700
 def quantile(
@@ -105,15 +108,16 @@ def _cut_note(panels, ceiling):
 @styled
 def plot_ridges(
     run, # run folder or Record
-    batch: str = 'last', # which recorded batch: "last" or "fixed"
+    batch: str = 'last', # which recorded batch: "last", "fixed" or "steps", see `densities`
     first: int = None, # show the epochs up to this one only
     size: tuple = None, # inches; None: as tall as the number of epochs asks for
 ) -> Figure: # four panels: predicted and target a, predicted and target b
-    "Distributions of normalised a and b, value along x, one ridge per epoch (F9, F11, F17)."
+    "Distributions of normalised a and b, value along x, one ridge per epoch or step (F9, F11, F17)."
     panels, ceiling = _panels(read_record(run), batch, first)
     rows = len(panels[0][2])
     figure, axes = sheet(1, 4, size or (7.2, np.clip(1.8 + .09 * rows, 3, 7.5)), sharey=True)
     _paint_ridges(axes[0], panels, ceiling, np.clip(rows / 12, 1.6, 7))
+    if batch == 'steps': axes[0, 0].set_ylabel('step')
     figure.supxlabel(_cut_note(panels, ceiling), fontsize=8, color='0.35')
     return figure
 

@@ -19,6 +19,7 @@ class Record:
     config: dict # its settings, from config.json
     steps: dict # arrays (steps,): step, epoch, loss, lr, grad_norm and branch ("chrominance" or "perceptual")
     epochs: list # one dict per recorded epoch: epoch, step, train, valid, hist; epoch 0 is before training
+    beginning: list = () # the steps of the first epoch, as dicts with a hist each; none in older records
 
     @property
     def kind(self) -> str: # "unstable", "patchmatch" or "plain"
@@ -51,7 +52,7 @@ def read_record(
              for name in ('step', 'epoch', 'branch', 'loss', 'lr', 'grad_norm')}
     epochs = [line for line in lines if line['kind'] == 'epoch']
     if not epochs: raise ValueError(f"{folder/'record.jsonl'}: no epoch is recorded yet")
-    return Record(folder, config, steps, epochs)
+    return Record(folder, config, steps, epochs, [line for line in taken if 'hist' in line])
 
 # %% ../../nbs/appendix/05_records.ipynb #03c5cd56
 @dataclass

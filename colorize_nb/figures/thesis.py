@@ -59,7 +59,7 @@ class FigureSpec:
 # %% ../../nbs/appendix/12_gallery.ipynb #c01465a1
 def _beginning(run):
     record = read_record(run)
-    return plot_ridges(record, first=max(3, record.epochs[-1]['epoch'] // 25))
+    return plot_ridges(record, 'steps') if record.beginning else plot_ridges(record, first=3)
 
 RIDGES = ("Value of the normalised channel along x, one ridge per epoch running down, each from the epoch's last "
           "batch; predicted beside target. The dotted line is where grey lies.")
@@ -112,7 +112,8 @@ FIGURES |= {
     'F16': FigureSpec('Training with PatchMatch',
                       'Learning rate in normal and log scale; training and validation loss of the chrominance and the '
                       'perceptual branch.', ('patchmatch',), (), MATCHED, lambda s: plot_branches(s['patchmatch'])),
-    'F17': FigureSpec('Distributions at the very beginning', RIDGES, ('patchmatch',), (), MATCHED,
+    'F17': FigureSpec('Distributions at the very beginning', 'One ridge per step of the first epoch (of older records: '
+                      f'its first epochs). {RIDGES}', ('patchmatch',), (), MATCHED,
                       lambda s: _beginning(s['patchmatch'])),
     'F18': FigureSpec('Distributions with PatchMatch, both views', f'Above: {RIDGES} Below: {HEAT}', ('patchmatch',),
                       (), MATCHED, lambda s: plot_views(s['patchmatch'])),

@@ -74,8 +74,9 @@ def step(self: Trainer,
     norm = torch.nn.utils.get_total_norm([p.grad for p in self.unet.parameters()])
     self.opt.step()
     self.opt.zero_grad()
+    beginning = {} if self.train.epoch else {'hist': histograms(pred, batch[2])}
     run.note(kind='step', step=run.step, epoch=self.train.epoch, branch=batch[-1], loss=loss.detach(), lr=rate,
-             grad_norm=norm)
+             grad_norm=norm, **beginning)
     run.step += 1
     return pred
 
@@ -133,20 +134,32 @@ def _train_means(self: Trainer, epoch: int) -> dict[str, float | None]:
 
 # %% ../../nbs/2_data/09_training.ipynb #c2516539
 @patch
+def settled(self: Trainer) -> bool: # is there nothing to wait for any more?
+    "Have the predictions of the fixed batch been distributed alike for `patience` epochs?"
+    if (wait := self.config.patience) is None: return False
+    fixed = [line['hist']['fixed'] for line in self.run.read('epoch')[10:]][-wait - 1:]
+    if len(fixed) <= wait: return False
+    counts = np.array([[hist[f'pred_{channel}'] for channel in 'ab'] for hist in fixed])
+    shared = np.minimum(counts, counts[-1]).sum(-1) / counts[-1].sum(-1).clip(1)
+    return bool(shared.min() >= 0.95)
+
+@patch
 def fit(self: Trainer,
     quiet: bool = False # no bar?
 ):
     "The epochs that are left."
-    run, steps = self.run, len(self.train)
+    run, steps, since = self.run, len(self.train), self.run.step
     bar = progress(range(run.step, self.config.epochs * steps), 'training', quiet=quiet)
     next(bar, None)
     self.train.skip = run.step % steps
     for self.train.epoch in range(run.step // steps, self.config.epochs):
-        started = time.perf_counter()
+        if self.settled(): break
+        first, busy, started = run.step, time.process_time(), time.perf_counter()
         last, trained = self.train_epoch(bar), time.perf_counter()
         judged, validated = self.validate(), time.perf_counter()
-        append_lines(run.folder / 'timings.jsonl', {'epoch': self.train.epoch + 1, 'steps': steps,
-                     'train_seconds': trained - started, 'valid_seconds': validated - trained})
+        append_lines(run.folder / 'timings.jsonl', {'epoch': self.train.epoch + 1, 'steps': run.step - first,
+                     'since': since, 'train_seconds': trained - started, 'valid_seconds': validated - trained,
+                     'cpu_seconds': time.process_time() - busy})
         self.close_epoch(*judged, last)
     run.flush()
     bar.close()

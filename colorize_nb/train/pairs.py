@@ -49,6 +49,8 @@ class Config:
     method: str = MATCHING['method'] # how to match
     iters: int = MATCHING['iters'] # iterations of PatchMatch
     checkpoint_every: int = 200 # steps between checkpoints; there is one at the end of each epoch too
+    # end the run once its predictions have been distributed alike for so many epochs; None: never
+    patience: int | None = None
     limit: int | None = None # use this many training pictures only
 
 # %% ../../nbs/1_colour/09_pairs.ipynb #fa69f7ed
@@ -57,7 +59,9 @@ PRESETS = {
                    checkpoint_every=5),
     'laptop': Config(epochs=20, width=24, residual=True, hue_rotation=0.5, copies=0.5),
     'thesis': Config(preset='thesis', epochs=150, batch_size=96, width=64, lr_max=1e-3, references=8),
-    'unstable': Config(preset='unstable', patchmatch=False, lr_start=1.0, lr_max=1.0),
+    'course': Config(preset='course', epochs=150, size=64),
+    'unstable': Config(preset='unstable', epochs=150, size=64, patchmatch=False, lr_start=1.0, lr_max=1.0, lr_end=1.0,
+                       patience=50),
     'finetune': Config(preset='finetune', epochs=4, lr_max=3e-4, hue_rotation=0.5, copies=0.5),
 }
 
