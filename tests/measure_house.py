@@ -1,5 +1,6 @@
-"""Measures of the package and the course, to put beside those of another checkout: python tests/measure_house.py
-[FOLDER]"""
+"""Measures of the package and the course, of checkouts beside each other: python tests/measure_house.py [FOLDER ...]
+
+Before and after: git worktree add /tmp/before COMMIT --detach; python tests/measure_house.py /tmp/before ."""
 import ast, io, json, statistics, sys, tokenize
 from pathlib import Path
 
@@ -67,20 +68,31 @@ def package(root):
             'lines over 120': f'{sum(len(x) > 120 for x in every)} '
                               f'({sum(len(x) > 120 for x in every) / len(every):.1%})'}
 
+def structural(source):
+    "Is this a cell that cannot show anything: a module's name, the hidden install cell, imports, or exported code?"
+    if source.startswith(('#| default_exp', '#| export')) or "Path('/content')" in source: return True
+    try: body = ast.parse(source).body
+    except SyntaxError: return False
+    return bool(body) and all(isinstance(node, (ast.Import, ast.ImportFrom)) for node in body)
+
 def course(root):
     "Measures of the notebooks."
     cells = [c for p in sorted((root / 'nbs').rglob('*.ipynb')) if '.ipynb_checkpoints' not in p.parts
              for c in json.loads(p.read_text(encoding='utf-8'))['cells'] if c['cell_type'] == 'code']
     text = [''.join(c['source']) for c in cells]
+    free = [bool(c['outputs']) for c, t in zip(cells, text) if not structural(t)]
     exported = [t for t in text if t.startswith('#| export')
                 and not all(isinstance(n, (ast.Import, ast.ImportFrom)) for n in ast.parse(t).body)]
     own = [exported_length(t) for t in exported]
     return {'notebooks': len(list((root / 'nbs').rglob('*.ipynb'))), 'code cells': len(cells),
             'code cells that show something': f"{sum(bool(c['outputs']) for c in cells) / len(cells):.0%}",
+            '... without exports, imports, directives': f'{sum(free) / len(free):.0%}',
             'exported cells': len(exported),
             'exported cell, median (raw)': statistics.median(len(t.splitlines()) for t in exported),
             'exported cell, median': statistics.median(own), 'exported cell, 95th percentile': share(own, .95)}
 
 if __name__ == '__main__':
-    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).resolve().parent.parent
-    for name, value in {**package(folder), **course(folder)}.items(): print(f'{name:40} {value}')
+    folders = [Path(name) for name in sys.argv[1:]] or [Path(__file__).resolve().parent.parent]
+    tables = [{**package(folder), **course(folder)} for folder in folders]
+    if len(folders) > 1: print(f"{'':40}", *[f'{folder.resolve().name:>14}' for folder in folders])
+    for name in tables[0]: print(f'{name:40}', *[f'{table[name]!s:>14}' for table in tables])

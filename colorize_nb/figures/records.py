@@ -22,8 +22,9 @@ class Record:
     beginning: list = () # the steps of the first epoch, as dicts with a hist each; none in older records
 
     @property
-    def kind(self) -> str: # "unstable", "patchmatch" or "plain"
+    def kind(self) -> str: # "unstable", "patchmatch" or "plain"; "learned" for a run of part 5
         "Which of the thesis' three runs this is, as its settings tell."
+        if 'stars' in self.config: return 'learned'
         if self.config.get('unstable') or self.config.get('preset') == 'unstable': return 'unstable'
         return 'patchmatch' if self.config.get('patchmatch') else 'plain'
 

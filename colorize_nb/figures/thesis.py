@@ -137,7 +137,7 @@ FIGURES |= {
 # %% ../../nbs/appendix/12_gallery.ipynb #6e0d540d
 def kind_of(
     path # a folder or a file
-) -> str: # "data", "similarity", "plain", "unstable", "patchmatch" or "bench"; None for anything else
+) -> str: # "data", "similarity", "plain", "unstable", "patchmatch", "learned" or "bench"; None for anything else
     "What a path holds, judged by the files in it."
     path = Path(path)
     if path.is_file(): return 'bench' if path.suffix == '.json' and _is_bench(path) else None
