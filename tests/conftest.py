@@ -1,7 +1,10 @@
 "What several tests share."
-import os, subprocess, sys
+import os, signal, subprocess, sys
 from pathlib import Path
 import pytest
+
+# A shell that starts us in the background lets us, and all our children, ignore Ctrl-C.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN: signal.signal(signal.SIGINT, signal.default_int_handler)
 
 COMMAND = Path(sys.executable).parent / 'colorize-nb'
 
