@@ -13,7 +13,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 from torch import Tensor
 from .color import rgb_to_lab, to_tensor
-from .colorizer import Colorizer
+from .colorizer import SHIPPED, Colorizer
 from .core.store import write_whole
 from .data.garden import draw_flower, drawn_petal_mask
 
@@ -106,11 +106,11 @@ def shown_photos(
     return {name: ImageOps.fit(Image.fromarray(x), (size, size), centering=(.5, .25)) for name, x in found.items()}
 
 def make_photos(
-    out: str | Path, # folder for the figure
-    models: tuple[str, ...] = ('thesis', 'default') # a column each
+    out: str | Path # folder for the figure
 ) -> Path: # the figure, `out`/photos.jpg
-    "Colour photographs after others and write a figure."
-    photos, colorizers = shown_photos(), [Colorizer.from_pretrained(model) for model in models]
+    "Colour photographs after others by the models that ship, and write a figure."
+    photos, models = shown_photos(), SHIPPED[::-1]
+    colorizers = [Colorizer.from_pretrained(model) for model in models]
     heads, side, top = ('grey', 'reference', *models, 'the photo'), next(iter(photos.values())).width, 22
     sheet = Image.new('RGB', (len(heads) * side, top + len(SHOWN_PAIRS) * side), 'white')
     pen = ImageDraw.Draw(sheet)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
+from .color import fit_gamut
 from .colorizer import Colorizer, Matches, reduced
 from .fullsize import join_full_size
 from .match.field import warp
@@ -33,14 +34,16 @@ def explain(
 ) -> Explanation: # to be drawn by `draw_explanation`
     "Matches, copied colours, and where they were not followed."
     small, other = (colorizer.lab(photo) for photo in (target, reference))
-    matches = colorizer.matches(small[:, :1], other)
-    copied = warp(other[:, 1:], matches.index[None], matches.reference_map, tuple(small.shape[-2:]))
-    painted = colorizer.colorize_batch(small[:, :1], other)[:, 1:]
+    light = small[:, :1]
+    hint = colorizer.hint(light, other)
+    matches = hint.matches
+    copied = warp(other[:, 1:], matches.index[None], matches.reference_map, tuple(light.shape[-2:]))
+    painted = fit_gamut(torch.cat([light, colorizer.predict(light, hint)], 1))[:, 1:]
     return Explanation(matches, copied[0], painted[0], ((copied - painted).norm(dim=1) > AWAY)[0])
 
 # %% ../nbs/6_people/02_explain.ipynb #46bbbe3c
 def numbered_places(
-    matches: Matches # from `Colorizer.matches`
+    matches: Matches # of a hint
 ) -> list[tuple[float, float, float, float]]: # target x, y and reference x, y, each in [0, 1]
     "The surest place of each cell of a coarse grid, and where it was found."
     (h, w), (rows, columns) = matches.confidence.shape, matches.reference_map

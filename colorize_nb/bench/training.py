@@ -15,7 +15,7 @@ from ..color import rgb_to_lab, to_tensor
 from ..data.photos import PhotoSet
 from ..features import SimilarityNet, l_features
 from ..match.pyramid import match_pyramid
-from ..similarity import bf16_pays
+from ..lite2 import bf16_pays
 from ..train.loss import ColorLoss
 from ..train.pairs import Config, PairCache, PairLoader, draw_pairs
 from ..unet import UNet

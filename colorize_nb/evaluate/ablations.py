@@ -145,12 +145,14 @@ def parts_off(
     "Variants of the default model that need no training."
     told = lambda **changes: _Changed(colorizer, lambda target_l, hint: colorizer.colours(target_l, hint._replace(
         copy=hint.copy._replace(**{name: change(getattr(hint.copy, name)) for name, change in changes.items()}))))
+    pale = lambda target_l, hint: colorizer.colours(target_l, hint._replace(chroma=torch.zeros_like(hint.chroma)))
     brought = lambda name, by=colorizer: _Changed(by, lambda _, hint: getattr(hint.copy, name) * AB_SCALE)
     return {'bare features, soft copy': brought('soft', _bare(colorizer)),
             'soft copy': brought('soft'), 'hard copy': brought('hard'),
             'PatchMatch, stride 4': _Fine(colorizer.net, colorizer.size),
             'confidence hidden': told(best=torch.zeros_like, spread=torch.zeros_like),
-            'global colour hidden': told(mean=torch.zeros_like)}
+            'global colour hidden': told(mean=torch.zeros_like),
+            'not made vivid': _Changed(colorizer, pale), 'at 256 pixels': ExemplarColorizer(colorizer.net, 256)}
 
 # %% ../../nbs/4_proof/07_ablations.ipynb #e05ededb
 def ablate_parts(

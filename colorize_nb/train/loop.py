@@ -22,7 +22,7 @@ from ..core.progress import progress
 from ..core.store import append_lines, changes, fingerprint, read_json, weight_bytes, write_json
 from ..data.photos import PhotoSet
 from ..features import SimilarityNet, load_net, save_net
-from ..similarity import bf16_pays
+from ..lite2 import bf16_pays
 from .loss import ColorLoss
 from .pairs import Config, PairCache, PairLoader, draw_pairs
 from .runs import Run, Snapshots, histograms, open_pictures
