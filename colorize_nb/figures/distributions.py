@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['EDGES', 'CENTRES', 'GREY', 'LINES_NOTE', 'densities', 'quantile', 'draw_ridges', 'plot_ridges', 'draw_heat',
-           'plot_heat', 'plot_views', 'spread', 'overlap']
+           'plot_heat', 'plot_views', 'spread', 'overlap', 'approach', 'plot_approach']
 
 # %% ../../nbs/appendix/06_distributions.ipynb #8898988e
 import numpy as np
@@ -196,3 +196,32 @@ def overlap(
 ) -> np.ndarray: # (n,) from 0 to 1
     "Area that two distributions have in common."
     return (np.minimum(one, other) * np.diff(EDGES)).sum(-1)
+
+# %% ../../nbs/appendix/06_distributions.ipynb #dfc560e5
+def approach(
+    record: Record, # a run's record
+    channel: str, # "a" or "b"
+    batch: str = 'fixed', # which recorded batch, see `densities`
+) -> tuple: # (epochs or steps (n,), predicted spread / true spread (n,), overlap with the truth from 0 to 1 (n,))
+    "How near the predicted distribution is to the true one, row by row (C4, C9)."
+    at, pred = densities(record, 'pred', channel, batch)
+    _, true = densities(record, 'target', channel, batch)
+    return at, spread(pred) / spread(true), overlap(pred, true)
+
+@styled
+def plot_approach(
+    runs: dict, # name: run folder or Record
+    batch: str = 'fixed', # which recorded batch, see `densities`
+) -> Figure: # two panels: spread, overlap
+    "How predicted distributions widen and meet the true ones, one colour a run, a solid and b dashed."
+    figure, axes = sheet(1, 2, (7.2, 2.5))
+    for (name, run), colour in zip(runs.items(), ('predicted', 'quiet', 'training')):
+        for channel, dash in (('a', '-'), ('b', '--')):
+            at, width, common = approach(read_record(run), channel, batch)
+            look = dict(color=COLOURS[colour], ls=dash, lw=1.2, label=f'{name} {channel}'.strip())
+            axes[0, 0].plot(at, width, **look)
+            axes[0, 1].plot(at, common, **look)
+    for axis, name in zip(axes[0], ('spread, predicted / true', 'overlap with the truth')):
+        axis.set(xlabel='step' if batch == 'steps' else 'epoch', ylabel=name, ylim=(0, 1.1)); axis.grid(True)
+    axes[0, 0].legend()
+    return figure
