@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['app', 'bench', 'Space', 'dispatch', 'main', 'Engine', 'colorize', 'data', 'similarity', 'train', 'finetune', 'demo',
            'page', 'evaluate', 'ablate', 'figures', 'bench_patchmatch_command', 'bench_train_command',
-           'bench_retrieve_command', 'bench_colorize_command', 'bench_fullsize_command']
+           'bench_retrieve_command', 'bench_colorize_command', 'bench_fullsize_command', 'bench_scale_command']
 
 # %% ../nbs/appendix/13_commands.ipynb #44a5ccf6
 import os
@@ -98,7 +98,8 @@ def _many(targets: list[str], references: list[str], out: Optional[str], how, fo
     if watch_ and not out: raise ValueError('--watch: name a folder for the results with -o')
     if how.best > 1 and not blend:
         raise ValueError('--best: several references for each of many photographs need --blend')
-    if out and not is_remote(out) and Path(out).suffix: raise ValueError(f'{out}: several photographs need a folder for their results')
+    if out and not is_remote(out) and Path(out).suffix:
+        raise ValueError(f'{out}: several photographs need a folder for their results')
     check_place(Path(f'result.{format}'))
     make = lambda: make_plan(targets, references, out and Path(out), f'.{format}', blend)
     plan = Plan(Path(out), []) if watch_ else make()
@@ -116,7 +117,7 @@ def _prepare(how, references: list[str]):
     "Build the index before the workers need it, or say that colours will be guessed."
     from colorize_nb.control import Painter
     from colorize_nb.plan import is_remote
-    for word in filter(is_remote, how.pool): raise ValueError(f'{word}: references are searched in folders, not in stores')
+    for word in filter(is_remote, how.pool): raise ValueError(f'{word}: references are found in folders, not in stores')
     if how.pool: Painter(how)
     elif not references: print("no reference: the colours are the model's own guess", file=sys.stderr)
 
@@ -163,8 +164,8 @@ def colorize(
     named = [word for word in reference if not word.startswith('auto:')]
     how = _how(weights, size, strength, reference_box, reference_mask, reference, best, quality)
     if watch and engine is Engine.ray: raise ValueError('--watch: belongs to --engine local')
-    open_job = _opener(engine, [*targets, *named, *filter(None, [output])], jobs, overwrite, address=address, cpus=cpus,
-                       gpus=gpus)
+    words = [*targets, *named, *filter(None, [output])]
+    open_job = _opener(engine, words, jobs, overwrite, address=address, cpus=cpus, gpus=gpus)
     if watch or engine is Engine.ray or not _is_single(targets):
         if explain: raise ValueError('--explain: for one photograph')
         return _many(targets, named, output, how, format or 'png', blend, open_job, watch)
@@ -611,4 +612,21 @@ def bench_fullsize_command(
         for name, row in part['rows'].items():
             print(f"{part['factor']} x {name:24} {row['edges']:6.1%} at edges, {row['everywhere']:6.1%} everywhere, "
                   f"{row['worse_edges']} of {part['photos']} photos worse at edges")
+    if json_: write_json(json_, result)
+
+# %% ../nbs/appendix/13_commands.ipynb #5ca1e001
+@bench.command(name='scale')
+def bench_scale_command(
+    photos: Annotated[int, typer.Option(min=4, help='drawn photographs of 256 px to colour')] = 1000,
+    names: Annotated[int, typer.Option(min=1000, help='names without pixels to send through the job')] = 1_000_000,
+    json_: Annotated[Optional[Path], typer.Option('--json', help='keep the result in this file')] = None,
+):
+    """Time one and two workers, processes and actors of Ray (extra `ray`), and a million names without pixels.
+
+    Example: colorize-nb bench scale --json scale.json
+    """
+    from colorize_nb.bench.scale import bench_scale, scale_table
+    from colorize_nb.core.store import write_json
+    result = bench_scale(photos, names)
+    print(scale_table(result))
     if json_: write_json(json_, result)

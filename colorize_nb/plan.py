@@ -22,7 +22,8 @@ def url(
     path: str | Path # a file or folder, perhaps of a store
 ) -> str: # as it was typed: s3:/bucket/a becomes s3://bucket/a
     "What a path was made from."
-    return re.sub(r'^(\w\w+):/+', r'\1://', Path(path).as_posix())
+    text = path if isinstance(path, str) else path.as_posix()
+    return re.sub(r'^(\w\w+):/+', r'\1://', text) if ':/' in text else text
 
 def is_remote(
     path: str | Path # a file or folder

@@ -2,7 +2,6 @@
 import json, os, shutil, signal, subprocess, sys, time
 from pathlib import Path
 import psutil, pytest
-from conftest import cli
 from test_jobs import photos, results, whole, worked
 from works import Say, broken, turning
 from colorize_nb.jobs.local import DESK, run_job
@@ -102,13 +101,14 @@ from colorize_nb.jobs.ray import ArchiveJob, Cluster
 from colorize_nb.plan import make_plan
 if __name__ == '__main__':
     plan = make_plan([sys.argv[1]], out=Path(sys.argv[2]))
-    with ArchiveJob(plan.root, Say(.1, sys.argv[3]), Cluster(2, 1), make=turning) as job: print(job.run(plan.tasks, True))
+    with ArchiveJob(plan.root, Say(.1, sys.argv[3]), Cluster(2, 1), make=turning) as job: job.run(plan.tasks, True)
 """
 
 def test_a_killed_job_goes_on(cluster, tmp_path):
     folder, out, log = photos(tmp_path / 'in', 40), tmp_path / 'out', tmp_path / 'log'
     (tmp_path / 'job.py').write_text(SCRIPT)
-    process = subprocess.Popen([sys.executable, tmp_path / 'job.py', folder, out, log], stderr=subprocess.PIPE, text=True)
+    words = [sys.executable, tmp_path / 'job.py', folder, out, log]
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
     limit = time.time() + 300
     while len(worked(log)) < 8 and time.time() < limit and process.poll() is None: time.sleep(.02)
     assert process.poll() is None, process.stderr.read()

@@ -8,7 +8,6 @@ __all__ = ['ENGINES', 'bench_engines', 'scale_summary', 'bench_stages', 'names_s
 
 # %% ../../nbs/7_scale/03_bench_scale.ipynb #2fe28262
 import json
-import os
 import sys
 import tempfile
 import time
@@ -67,9 +66,10 @@ def scale_summary(
 ) -> dict: # engine -> speedup; overhead of Ray with 2 workers: in the flow, and with the start
     "Two workers against one, and Ray against processes."
     of = {(row['engine'], row['workers']): row for row in result['rows']}
-    flow, whole = (of['local', 2]['per_second'] / of['ray', 2]['per_second'], of['ray', 2]['seconds'] / of['local', 2]['seconds'])
-    return dict(speedup={engine: round(of[engine, 2]['per_second'] / of[engine, 1]['per_second'], 3) for engine in ENGINES},
-                overhead=dict(flow=round(flow - 1, 4), whole=round(whole - 1, 4)))
+    local, cluster = of['local', 2], of['ray', 2]
+    speedup = {name: round(of[name, 2]['per_second'] / of[name, 1]['per_second'], 3) for name in ENGINES}
+    return dict(speedup=speedup, overhead=dict(flow=round(local['per_second'] / cluster['per_second'] - 1, 4),
+                                               whole=round(cluster['seconds'] / local['seconds'] - 1, 4)))
 
 # %% ../../nbs/7_scale/03_bench_scale.ipynb #4fc2054a
 def bench_stages(
@@ -81,7 +81,8 @@ def bench_stages(
     from colorize_nb.core.store import write_whole
     from colorize_nb.data.pictures import encode_picture, open_picture
     from colorize_nb.plan import How
-    threads, spent, size = torch.get_num_threads(), dict.fromkeys(('read', 'decode', 'colour', 'encode', 'write'), 0.), [0, 0]
+    threads, size = torch.get_num_threads(), [0, 0]
+    spent = dict.fromkeys(('read', 'decode', 'colour', 'encode', 'write'), 0.)
     def timed(stage, work, *args):
         start = time.perf_counter()
         made = work(*args)
@@ -141,7 +142,7 @@ def names_stages(
     with Simulated(plan.root, How()) as job: again = job.run(plan.tasks, quiet=True)
     clock.append(time.perf_counter())
     if (report.done, again.already) != (count, count): raise RuntimeError(f'{report}; {again}')
-    journal = sum(store().cat(store().find(f'/out/{DESK}'))[name].__len__() for name in store().find(f'/out/{DESK}'))
+    journal = sum(about['size'] for about in store().find(f'/out/{DESK}', detail=True).values())
     seconds = [round(b - a, 3) for a, b in zip(clock, clock[1:])]
     return dict(names=count, list=seconds[0], claim=seconds[1], report=seconds[2], resume=seconds[3],
                 journal_mb=round(journal / 1e6, 1))
@@ -201,13 +202,15 @@ def scale_table(
     lines = [f"{result['engines']['photos']} photos of {result['engines']['size']}, workers of one thread", '',
              '| engine | workers | pictures a second | start, s | all, s |', '|---|---|---|---|---|']
     for row in result['engines']['rows']:
-        lines.append(f"| {row['engine']} | {row['workers']} | {row['per_second']:.2f} | {row['start']:.1f} | {row['seconds']:.1f} |")
+        cells = row['engine'], row['workers'], *(f'{row[key]:.2f}' for key in ('per_second', 'start', 'seconds'))
+        lines.append(f"| {' | '.join(map(str, cells))} |")
     speed, over, names = result['summary']['speedup'], result['summary']['overhead'], result['names']
     lines += ['', f"two workers against one: local {speed['local']:.2f}, ray {speed['ray']:.2f} times as fast",
               f"ray against local: {over['flow']:+.1%} in the flow, {over['whole']:+.1%} with the start",
               'a picture: ' + ', '.join(f'{stage} {ms:.2f} ms' for stage, ms in result['stages']['ms'].items())
               + f"; {result['stages']['bytes_read']} bytes read, {result['stages']['bytes_written']} written",
-              f"{names['names']} names: " + ', '.join(f'{key} {names[key]:.1f} s' for key in ('list', 'claim', 'report', 'resume'))
+              f"{names['names']} names: "
+              + ', '.join(f'{key} {names[key]:.1f} s' for key in ('list', 'claim', 'report', 'resume'))
               + f", journal {names['journal_mb']:.0f} MB, memory {names['peak_mb']:.0f} MB",
               f"ray alone: {result['rows']['per_second']:.0f} rows a second"]
     return '\n'.join(lines)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['DESK', 'NO_USE', 'TIDY', 'REST', 'THREADS', 'PLANS', 'stamp', 'made_by', 'Journal', 'open_desk', 'Outcome', 'Workers',
-           'Report', 'colouring', 'Job', 'default_jobs', 'run_job']
+           'colouring', 'Job', 'default_jobs', 'run_job']
 
 # %% ../../nbs/6_people/05_local.ipynb #d7a19eea
 import ctypes
@@ -18,6 +18,7 @@ import threading
 from collections import deque
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
+from functools import lru_cache
 from itertools import count
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -42,7 +43,10 @@ def made_by(
     look: Callable = stamp # size and time of a file
 ) -> str: # another one if a reference or what was said has changed
     "What a result depends on besides its photograph."
-    return fingerprint(json.dumps([list(map(look, task.references)), asdict(how)]).encode())
+    return fingerprint(f'[{json.dumps(list(map(look, task.references)))}, {_said(how)}]'.encode())
+
+@lru_cache
+def _said(how) -> str: return json.dumps(asdict(how))
 
 class Journal:
     "What has been done in a folder of results."
@@ -73,8 +77,9 @@ class Journal:
 
     def _sort(self, lines: list[dict]):
         for line in lines:
-            if 'length' not in line: self.promises[line['output']] = line
-            else: self.lines[line['output']] = line; self.promises.pop(line['output'], None)
+            finished, name = 'length' in line, line['output']
+            (self.lines if finished else self.promises)[name] = line
+            if finished: self.promises.pop(name, None)
 
     def holds(self,
         output: str, # name of the result, relative to the folder
@@ -268,7 +273,7 @@ class Report(NamedTuple):
         if self.kept: lines.append(f'{len(self.kept)} kept as they were ({url(self.kept[0])}); --overwrite replaces them')
         if self.failed: lines.append(f'{len(self.failed)} could not be coloured:')
         named = [(url(path), reason) for path, reason in self.failed]
-        return '\n'.join(lines + [f'  {path}: {reason.removeprefix(f"{path}: ")}' for path, reason in named])
+        return '\n'.join([*lines, *(f'  {path}: {reason.removeprefix(f"{path}: ")}' for path, reason in named])
 
 # %% ../../nbs/6_people/05_local.ipynb #92e6d685
 def colouring(
@@ -329,7 +334,9 @@ class Job:
             else: kept.append(outcome.task.output)
         return Report(done, already, tuple(kept), tuple(failed))
 
-    def _name(self, task: Task) -> str: return os.path.relpath(task.output, self.root)
+    def _name(self, task: Task) -> str:
+        name, above = str(task.output), f'{self.root}{os.sep}'
+        return name[len(above):] if name.startswith(above) else os.path.relpath(name, self.root)
 
     def _look(self, path: Path) -> list: return stamp(path)
 

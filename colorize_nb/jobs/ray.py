@@ -65,10 +65,11 @@ class Colourist:
 
     def _answer(self, row: dict) -> dict:
         "What became of one photograph; whatever goes wrong is an answer, not an error."
-        try: return {'number': row['number'], **self._colour(row)}
-        except OSError as error: return {'number': row['number'], 'reason': f'{row["output"]}: {error.strerror or error}',
-                                         'full': error.errno in NO_USE}
-        except Exception as error: return {'number': row['number'], 'reason': f'{type(error).__name__}: {error}'}
+        try: said = self._colour(row)
+        except OSError as error:
+            said = {'reason': f'{row["output"]}: {error.strerror or error}', 'full': error.errno in NO_USE}
+        except Exception as error: said = {'reason': f'{type(error).__name__}: {error}'}
+        return {'number': row['number'], **said}
 
     def _colour(self, row: dict) -> dict:
         output = Path(row['output'])
@@ -76,7 +77,7 @@ class Colourist:
         if ray.get(self.counts.begin.remote(row['number'])) > BEGUN:
             return {'reason': f'{row["target"]}: was begun {BEGUN} times, and its actor was killed each time'}
         try: task = Task(self.targets(row['target']), output, tuple(map(self.references, row['references'])))
-        except Exception as error: return {'reason': f'{row["target"]}: cannot be fetched ({error or type(error).__name__})'}
+        except Exception as error: return {'reason': f'{row["target"]}: cannot be fetched ({error!r})'}
         try: [outcome] = self.workers.run([task], self.aside)
         except ValueError as error: return {'broken': str(error)}
         if outcome.reason:
@@ -140,8 +141,9 @@ def _join(cluster: Cluster):
         options |= dict(num_cpus=cores, include_dashboard=False)
     try:
         with _hushed(): ray.init(address=cluster.address or 'local', **options)
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-        raise ValueError(f'ray: no cluster {cluster.address or "could be started"} ({str(error).splitlines()[0]})') from None
+    except Exception as error: # Ray raises whatever it has at hand
+        where = f'at {cluster.address}' if cluster.address else 'can be started here'
+        raise ValueError(f'ray: no cluster {where} ({str(error).strip().splitlines()[0]})') from None
 
 # %% ../../nbs/7_scale/01_archive.ipynb #626107d1
 BLOCK = 64
@@ -158,7 +160,7 @@ def pipeline(
     ray.data.DataContext.get_current().enable_progress_bars = False
     size = min(BLOCK, max(1, len(rows) // (16 * actors)))
     data = ray.data.from_items([{'row': row} for row in rows], override_num_blocks=-(-len(rows) // size))
-    pool = ray.data.ActorPoolStrategy(size=actors, max_tasks_in_flight_per_actor=2)
+    pool = ray.data.ActorPoolStrategy(size=min(actors, len(rows)), max_tasks_in_flight_per_actor=2)
     data = data.map_batches(actor, batch_size=None, compute=pool, fn_constructor_args=made_with, **resources)
     for batch in data.iter_batches(batch_size=None): yield list(batch['said'])
 
