@@ -1,9 +1,9 @@
 "The archive job on a local cluster: equal to the local job; kills of actors and of the job; poison; stores."
-import json, os, shutil, signal, subprocess, sys, time
+import json, os, shutil, subprocess, sys, threading, time
 from pathlib import Path
 import psutil, pytest
 from test_jobs import photos, results, whole, worked
-from works import Say, broken, turning
+from works import Say, broken, murderous, turning
 from colorize_nb.jobs.local import DESK, run_job
 from colorize_nb.plan import make_plan, url
 
@@ -60,7 +60,6 @@ def children(name): # of processes of Ray
 
 def test_a_killed_actor_loses_and_doubles_nothing(cluster, tmp_path):
     "It is killed in the middle; its child ends as well; nothing that was put in place is coloured again."
-    import threading
     folder, out, log = photos(tmp_path / 'in', 60), tmp_path / 'out', tmp_path / 'log'
     killed = []
     def kill():
@@ -68,27 +67,18 @@ def test_a_killed_actor_loses_and_doubles_nothing(cluster, tmp_path):
         victim = children('MapWorker(MapBatches(Colourist))')[0]
         killed.extend([victim, *victim.children(recursive=True)])
         victim.kill()
-    killer = threading.Thread(target=kill)
+    killer = threading.Thread(target=kill, daemon=True)
     killer.start()
     report = archive([folder], out, Say(.1, str(log)))
     killer.join()
     assert (report.done, report.failed, report.kept) == (60, (), ()) and len(whole(out)) == 60
-    assert len(killed) == 2 and not psutil.wait_procs(killed, timeout=60)[1]
+    assert len(killed) >= 2 and not psutil.wait_procs(killed, timeout=60)[1]
     assert 60 <= len(worked(log)) <= 61 # at most the photograph in its hands is begun again
     noted = [line['output'] for line in lines(out) if 'length' in line]
     assert len(noted) == len(set(noted)) == 60
 
-def murderous(how):
-    "Work that kills the actor above it for one name."
-    work = turning(how)
-    def worse(task):
-        if task.target.name == '0003.png': os.kill(os.getppid(), signal.SIGKILL)
-        return work(task)
-    return worse
-
 def test_poison_that_kills_actors_ends_in_the_report(cluster, tmp_path):
-    import test_scale
-    report = archive([photos(tmp_path / 'in', 6)], tmp_path / 'out', make=test_scale.murderous)
+    report = archive([photos(tmp_path / 'in', 6)], tmp_path / 'out', make=murderous)
     assert report.done == 5 and len(whole(tmp_path / 'out')) == 5
     [(path, reason)] = report.failed
     assert path.name == '0003.png' and 'begun 3 times' in reason

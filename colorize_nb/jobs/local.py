@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['DESK', 'NO_USE', 'TIDY', 'REST', 'THREADS', 'PLANS', 'stamp', 'made_by', 'Journal', 'open_desk', 'Outcome', 'Workers',
-           'colouring', 'Job', 'default_jobs', 'run_job']
+           'Report', 'colouring', 'Job', 'default_jobs', 'run_job']
 
 # %% ../../nbs/6_people/05_local.ipynb #d7a19eea
 import ctypes
@@ -68,7 +68,7 @@ class Journal:
         lines: list[dict] # of results, or without length and hash: promises
     ):
         "Add lines, all at once."
-        self._write(lines)
+        if lines: self._write(lines)
         self._sort(lines)
 
     def _read(self) -> list[dict]: return read_lines(self.path) if self.path.is_file() else []
@@ -270,10 +270,11 @@ class Report(NamedTuple):
 
     def __str__(self) -> str:
         lines = [f'{self.done} coloured' + (f', {self.already} were done before' if self.already else '')]
-        if self.kept: lines.append(f'{len(self.kept)} kept as they were ({url(self.kept[0])}); --overwrite replaces them')
+        if self.kept: lines.append(f'{len(self.kept)} kept as they were ({url(self.kept[0])}); --overwrite replaces '
+                                   'them')
         if self.failed: lines.append(f'{len(self.failed)} could not be coloured:')
         named = [(url(path), reason) for path, reason in self.failed]
-        return '\n'.join([*lines, *(f'  {path}: {reason.removeprefix(f"{path}: ")}' for path, reason in named])
+        return '\n'.join([*lines, *(f'  {path}: {why.removeprefix(f"{path}: ")}' for path, why in named)])
 
 # %% ../../nbs/6_people/05_local.ipynb #92e6d685
 def colouring(

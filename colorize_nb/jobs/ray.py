@@ -54,8 +54,9 @@ class Colourist:
         self.workers, self.counts = Workers(make, how, threads=threads), counts
         aside = None if is_remote(root) else Path(root) / DESK / 'partial'
         if aside: aside.mkdir(parents=True, exist_ok=True)
-        self.aside, self.box = Path(tempfile.mkdtemp(dir=aside)), tempfile.TemporaryDirectory()
-        self.targets, self.references = Cache(Path(self.box.name), 1), Cache(Path(self.box.name))
+        self.aside = Path(tempfile.mkdtemp(dir=aside))
+        self.targets, self.results = Cache(self.aside / 'targets', 1), Cache(self.aside / 'results', 1)
+        self.references = Cache(self.aside / 'references')
 
     def __call__(self,
         rows: dict # 'row': texts, from `ArchiveJob`
@@ -95,7 +96,7 @@ class Colourist:
 
     def _found(self, output: Path) -> dict:
         "A result that is there already."
-        content = Cache(Path(self.box.name), 1)(str(output)).read_bytes()
+        content = self.results(str(output)).read_bytes()
         return {'length': len(content), 'hash': fingerprint(content), 'notes': {}}
 
 # %% ../../nbs/7_scale/01_archive.ipynb #f676a508

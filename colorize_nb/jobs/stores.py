@@ -21,7 +21,7 @@ VERSIONS = 'ETag', 'etag', 'md5Hash', 'LastModified', 'last_modified', 'mtime', 
 
 def _about(path: str, info: dict) -> list:
     "What `stamp` says of a local file, for an object."
-    return [path, info['size'], next((str(info[key]) for key in VERSIONS if info.get(key)), '')]
+    return [path, info['size'], next((str(info[key]).strip('"') for key in VERSIONS if info.get(key)), '')]
 
 def listing(
     paths: Iterable[Path] # files or folders in stores
@@ -76,7 +76,8 @@ class Cache:
         folder: Path, # where to put them
         most: int = 64 # how many
     ):
-        self.folder, self.most, self.files = folder, most, {}
+        self.folder, self.most, self.files = Path(folder), most, {}
+        self.folder.mkdir(parents=True, exist_ok=True)
 
     def __call__(self,
         path: str # a file, here or in a store
