@@ -140,11 +140,14 @@ def _join(cluster: Cluster):
     if not cluster.address:
         cores = max(os.cpu_count() or 1, (cluster.actors or 1) * cluster.cpus)
         options |= dict(num_cpus=cores, include_dashboard=False)
-    try:
-        with _hushed(): ray.init(address=cluster.address or 'local', **options)
-    except Exception as error: # Ray raises whatever it has at hand
-        where = f'at {cluster.address}' if cluster.address else 'can be started here'
-        raise ValueError(f'ray: no cluster {where} ({str(error).strip().splitlines()[0]})') from None
+    for last in (False, False, True): # Ray gives its processes 15 seconds to start; a busy machine may need another try
+        try:
+            with _hushed(): return ray.init(address=cluster.address or 'local', **options)
+        except Exception as error: # Ray raises whatever it has at hand
+            ray.shutdown()
+            where = f'at {cluster.address}' if cluster.address else 'can be started here'
+            reason = str(error).strip().splitlines()[0]
+            if last or cluster.address: raise ValueError(f'ray: no cluster {where} ({reason})') from None
 
 # %% ../../nbs/7_scale/01_archive.ipynb #626107d1
 BLOCK = 64
