@@ -15,7 +15,7 @@ class BuildPy(build_py):
 ini = ConfigParser(delimiters=['='], interpolation=None)
 ini.read('settings.ini', encoding='utf-8')
 cfg = ini['DEFAULT']
-extras = ('dev', 'graphs', 'bench', 'eval', 'heic', 'fuzz', 'app', 'train', 'cuda12', 'cuda13')
+extras = ('dev', 'graphs', 'bench', 'eval', 'heic', 'fuzz', 'app', 'train', 'ray', 'cuda12', 'cuda13')
 
 setup(
     name=cfg['lib_name'],

@@ -88,8 +88,9 @@ def paint(
     strength: float = 1. # factor of the colours' chroma: 0 grey, 1 as predicted
 ) -> Image.Image: # RGB, of the target's size and lightness
     "Colour a picture after none, one or several others."
-    ab = colours(colorizer, colorizer.lab(target)[:, :1], [colorizer.learn(other) for other in references])
-    return join_full_size(target, strength * ab[0])
+    target_l = colorizer.lab(target)[:, :1].to(colorizer.device)
+    ab = colours(colorizer, target_l, [colorizer.learn(other) for other in references])
+    return join_full_size(target, strength * ab[0].cpu())
 
 # %% ../nbs/6_people/01_control.ipynb #be6ebac6
 class Painted(NamedTuple):
@@ -104,10 +105,12 @@ KEPT = 8
 class Painter:
     "A loaded model that does what was said."
     def __init__(self,
-        how: How # what was said
+        how: How, # what was said
+        device: str = 'cpu' # or 'cuda'
     ):
         size = {} if how.size is None else {'size': how.size}
         self.how, self.colorizer = how, Colorizer.from_pretrained(how.weights, **size)
+        for network in self.colorizer.networks: network.to(device)
         self.mask = None if how.mask is None else load_image(how.mask)
         self.index, self._kept = None, lru_cache(KEPT)(lambda path, *stamp: self._learn(path))
         if how.pool:
@@ -136,7 +139,9 @@ class Painter:
         about = os.stat(reference)
         return self._kept(reference, about.st_size, about.st_mtime_ns)
 
-    def _learn(self, reference): return self.colorizer.learn(self.part(reference))
+    def _learn(self, reference):
+        colorizer = self.colorizer
+        return colorizer.known(colorizer.lab(self.part(reference)).to(colorizer.device))
 
     def __call__(self,
         target, # path, bytes, Pillow image, array, or an opened `Picture`

@@ -51,7 +51,7 @@ def describe(
 ) -> dict[str, Tensor]: # 'what' (C,), 'layout' (16, 64), 'light' (10,), 'colour' (64,), 'chroma' ()
     "All that is compared, for one photograph."
     lab = rgb_to_lab(to_tensor(np.asarray(reduced(photo, SHORT))))
-    fine, coarse = (level.float() for level in colorizer.maps(lab[None, :1])[-2:])
+    fine, coarse = (level.float().cpu() for level in colorizer.maps(lab[None, :1].to(colorizer.device))[-2:])
     what = torch.cat([F.normalize(level.mean((-2, -1)), dim=1)[0] for level in (fine, coarse)]) / 2 ** .5
     layout = F.adaptive_avg_pool2d(fine, GRID)[0].flatten(1).T @ _projection(fine.shape[1])
     light = _shares((lab[0] / 10).long().clamp(0, 9), 10)

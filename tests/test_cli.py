@@ -113,7 +113,7 @@ def test_full_disk(small_disk, model, tmp_path):
 def test_help_of_every_command_shows_an_example():
     for words in (['data'], ['similarity'], ['train'], ['colorize'], ['demo'], ['finetune'], ['evaluate'], ['ablate'],
                   ['figures'], ['app'], ['bench', 'patchmatch'], ['bench', 'train'],
-                  ['bench', 'colorize'], ['bench', 'fullsize']):
+                  ['bench', 'colorize'], ['bench', 'fullsize'], ['bench', 'scale']):
         done = cli(*words, '--help')
         assert done.returncode == 0, done.stderr
         assert f"Example: colorize-nb {' '.join(words)}" in done.stdout

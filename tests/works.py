@@ -1,5 +1,5 @@
 "Work for worker processes that needs no model: tests of the machinery around it."
-import os, time
+import os, signal, time
 from dataclasses import dataclass
 from PIL import Image
 from colorize_nb.data.pictures import encode_picture
@@ -23,3 +23,11 @@ def turning(how):
     return work
 
 def broken(how): raise ValueError('no such folder of weights')
+
+def murderous(how):
+    "Rotate pictures; one name kills the process above, an actor."
+    work = turning(how)
+    def worse(task):
+        if '0003' in task.target.name: os.kill(os.getppid(), signal.SIGKILL)
+        return work(task)
+    return worse

@@ -18,13 +18,14 @@ import threading
 from collections import deque
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
+from functools import lru_cache
 from itertools import count
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Callable, Iterable, Iterator, NamedTuple
 from ..core.progress import progress
 from ..core.store import append_lines, fingerprint, put, read_lines, write_whole
-from ..plan import How, Plan, Task
+from ..plan import How, Plan, Task, url
 
 # %% ../../nbs/6_people/05_local.ipynb #c66ed874
 DESK = '.colorize-nb'
@@ -38,18 +39,22 @@ def stamp(
 
 def made_by(
     task: Task, # what is to be done
-    how # a dataclass: what was said about it
+    how, # a dataclass: what was said about it
+    look: Callable = stamp # size and time of a file
 ) -> str: # another one if a reference or what was said has changed
     "What a result depends on besides its photograph."
-    return fingerprint(json.dumps([list(map(stamp, task.references)), asdict(how)]).encode())
+    return fingerprint(f'[{json.dumps(list(map(look, task.references)))}, {_said(how)}]'.encode())
+
+@lru_cache
+def _said(how) -> str: return json.dumps(asdict(how))
 
 class Journal:
     "What has been done in a folder of results."
     def __init__(self,
         path: Path # the file
     ):
-        self.path = path
-        self.lines = {line['output']: line for line in read_lines(path)} if path.is_file() else {}
+        self.path, self.lines, self.promises = path, {}, {}
+        self._sort(self._read())
 
     def add(self,
         output: str, # name of the result, relative to the folder
@@ -57,8 +62,24 @@ class Journal:
         **notes # what it was made from
     ):
         "Note a result that is about to be put in place."
-        self.lines[output] = {'output': output, 'length': len(content), 'hash': fingerprint(content), **notes}
-        append_lines(self.path, self.lines[output])
+        self.note([{'output': output, 'length': len(content), 'hash': fingerprint(content), **notes}])
+
+    def note(self,
+        lines: list[dict] # of results, or without length and hash: promises
+    ):
+        "Add lines, all at once."
+        if lines: self._write(lines)
+        self._sort(lines)
+
+    def _read(self) -> list[dict]: return read_lines(self.path) if self.path.is_file() else []
+
+    def _write(self, lines: list[dict]): append_lines(self.path, *lines)
+
+    def _sort(self, lines: list[dict]):
+        for line in lines:
+            finished, name = 'length' in line, line['output']
+            (self.lines if finished else self.promises)[name] = line
+            if finished: self.promises.pop(name, None)
 
     def holds(self,
         output: str, # name of the result, relative to the folder
@@ -198,10 +219,11 @@ class Workers:
     def __init__(self,
         make: Callable, # called with `how` in each process; a function from a task to (content of a file, notes)
         how, # what `make` needs
-        jobs: int = 1 # number of processes, at most
+        jobs: int = 1, # number of processes, at most
+        threads: int | None = None # of each process; None: its share of the cores
     ):
         self.make, self.how, self.jobs, self.alive = make, how, jobs, []
-        self.threads = max(1, (os.cpu_count() or 1) // jobs)
+        self.threads = threads or max(1, (os.cpu_count() or 1) // jobs)
 
     def __enter__(self): return self
 
@@ -248,18 +270,21 @@ class Report(NamedTuple):
 
     def __str__(self) -> str:
         lines = [f'{self.done} coloured' + (f', {self.already} were done before' if self.already else '')]
-        if self.kept: lines.append(f'{len(self.kept)} kept as they were ({self.kept[0]}); --overwrite replaces them')
+        if self.kept: lines.append(f'{len(self.kept)} kept as they were ({url(self.kept[0])}); --overwrite replaces '
+                                   'them')
         if self.failed: lines.append(f'{len(self.failed)} could not be coloured:')
-        return '\n'.join(lines + [f'  {path}: {reason.removeprefix(f"{path}: ")}' for path, reason in self.failed])
+        named = [(url(path), reason) for path, reason in self.failed]
+        return '\n'.join([*lines, *(f'  {path}: {why.removeprefix(f"{path}: ")}' for path, why in named)])
 
 # %% ../../nbs/6_people/05_local.ipynb #92e6d685
 def colouring(
-    how: How # what was said
+    how: How, # what was said
+    device: str = 'cpu' # or 'cuda'
 ) -> Callable: # from a task to (content of a file, notes)
     "The work of colouring: loads the model."
     from colorize_nb.control import Painter
     from colorize_nb.data.pictures import encode_picture
-    painter = Painter(how)
+    painter = Painter(how, device)
     def work(task: Task):
         painted = painter(task.target, task.references)
         content = encode_picture(painted.picture, task.output.suffix[1:], how.quality, painted.target)
@@ -280,11 +305,14 @@ class Job:
 
     def __enter__(self):
         with ExitStack() as stack:
-            self.desk = stack.enter_context(open_desk(self.root))
-            self.journal = Journal(self.desk / 'journal.jsonl')
-            stack.enter_context(self.workers)
+            self._open(stack)
             self.open = stack.pop_all()
         return self
+
+    def _open(self, stack: ExitStack):
+        self.desk = stack.enter_context(open_desk(self.root))
+        self.journal = Journal(self.desk / 'journal.jsonl')
+        stack.enter_context(self.workers)
 
     def __exit__(self, *error): return self.open.__exit__(*error)
 
@@ -300,20 +328,31 @@ class Job:
             if state == 'done': already += 1
             if state == 'kept': kept.append(task.output)
             if state != 'todo': notes.pop(task, None)
-        outcomes = self.workers.run(list(notes), self.desk / 'partial')
-        for outcome in progress(outcomes, 'colouring', total=len(notes), quiet=quiet or not notes):
+        for outcome in progress(self._outcomes(notes), 'colouring', total=len(notes), quiet=quiet or not notes):
             if outcome.full: raise OSError(f'{outcome.reason}; {done} coloured, the same command goes on from there')
             if outcome.reason: failed.append((outcome.task.target, outcome.reason))
             elif self._put(outcome, notes[outcome.task]): done += 1
             else: kept.append(outcome.task.output)
         return Report(done, already, tuple(kept), tuple(failed))
 
-    def _name(self, task: Task) -> str: return os.path.relpath(task.output, self.root)
+    def _name(self, task: Task) -> str:
+        name, above = str(task.output), f'{self.root}{os.sep}'
+        return name[len(above):] if name.startswith(above) else os.path.relpath(name, self.root)
+
+    def _look(self, path: Path) -> list: return stamp(path)
+
+    def _there(self, path: Path) -> bool: return os.path.lexists(path)
+
+    def _outcomes(self, notes: dict[Task, dict]) -> Iterator[Outcome]:
+        return self.workers.run(list(notes), self.desk / 'partial')
 
     def _state(self, task: Task) -> tuple[str, dict]:
         "'done', 'kept' or 'todo', and what the result is made from."
-        notes = {'target': stamp(task.target), 'made': made_by(task, self.how)}
-        if not os.path.lexists(task.output): return 'todo', notes
+        notes = {'target': self._look(task.target), 'made': made_by(task, self.how, self._look)}
+        if not self._there(task.output): return 'todo', notes
+        promise = self.journal.promises.get(self._name(task))
+        if promise and promise.items() >= notes.items() and promise['before'] != self._look(task.output)[1:]:
+            return 'done', notes
         ours = self.journal.holds(self._name(task), task.output)
         if not ours or ours['made'] != notes['made']: return ('todo' if self.overwrite else 'kept'), notes
         return ('done' if ours['target'] == notes['target'] else 'todo'), notes
