@@ -297,6 +297,7 @@ def finetune(
     from colorize_nb.data.photos import prepare
     from colorize_nb.train.loop import train
     from colorize_nb.train.pairs import make_config
+    if os.environ.get('WORLD_SIZE', '1') != '1': raise ValueError('finetune: is for one process; `train` takes several')
     start = Colorizer.from_pretrained(from_)
     if isinstance(start, ExemplarColorizer):
         from colorize_nb.train.exemplar import ExemplarConfig, finetune_exemplar

@@ -34,7 +34,7 @@ def one(tmp_path_factory):
 def assert_alike(one, other):
     "The same lines in the same order, losses within 1e-4."
     one, other = (read_lines(folder / 'record.jsonl') for folder in (one, other))
-    assert [sorted(line) for line in one] == [sorted(line) for line in other] and len(one) == 31
+    assert [sorted(line) for line in one] == [sorted(line) for line in other] and len(one) == 26
     for a, b in zip(one, other):
         same = ('kind', 'step', 'epoch', 'branch', 'lr')
         assert [a.get(name) for name in same] == [b.get(name) for name in same]
@@ -66,7 +66,7 @@ def test_two_processes_learn_what_one_does_and_one_goes_on(one, tmp_path):
     assert process.returncode != 0 and time.time() - killed < 60
     assert not any(worker.is_running() for worker in workers)
     steps = [line for line in read_lines(record) if line['kind'] == 'step']
-    assert 0 < len(steps) < 24 and not list(tmp_path.rglob('*.tmp'))
+    assert 0 < len(steps) < 20 and not list(tmp_path.rglob('*.tmp'))
     shares.learn(tmp_path / 'run', cache=one / 'cache')
     assert_alike(one / 'run', tmp_path / 'run')
 
@@ -77,30 +77,39 @@ def test_two_go_on_where_one_stopped(one, tmp_path):
     assert_alike(one / 'run', tmp_path / 'run')
     assert (tmp_path / 'run' / 'config.json').read_bytes() == before
     timings = read_lines(tmp_path / 'run' / 'timings.jsonl')
-    assert [line['processes'] for line in timings] == [1] + [2] * 5
+    assert [line['processes'] for line in timings] == [1] + [2] * 4
 
-def test_three_processes_match_and_describe_to_the_bit(tmp_path):
-    launch(3, 'match', tmp_path / 'three')
-    shares.match(tmp_path / 'one')
-    files = {path.relative_to(tmp_path / 'one'): path.read_bytes() for path in (tmp_path / 'one').rglob('*.*')}
-    assert len(files) == 7
-    for name, content in files.items(): assert (tmp_path / 'three' / name).read_bytes() == content, name
+@pytest.fixture(scope='module')
+def three(tmp_path_factory):
+    "A folder with what three processes did, and one with what one did."
+    folder = tmp_path_factory.mktemp('several')
+    launch(3, 'several', folder / 'three')
+    shares.several(folder / 'one')
+    return folder
 
-def test_gradients_are_those_of_the_whole_batch(tmp_path):
-    launch(3, 'gradient', tmp_path / 'three.npy')
-    shares.gradient(tmp_path / 'one.npy')
-    one, three = (np.load(tmp_path / f'{name}.npy') for name in ('one', 'three'))
-    np.testing.assert_allclose(three, one, rtol=1e-9, atol=1e-12)
+def test_three_processes_match_to_the_bit(three):
+    found = three / 'one' / 'match'
+    files = {path.relative_to(found): path.read_bytes() for path in found.rglob('*') if path.is_file()}
+    assert len(files) == 8
+    for name, content in files.items(): assert (three / 'three' / 'match' / name).read_bytes() == content, name
 
-def test_stars_are_shared(tmp_path):
-    launch(2, 'stars', tmp_path / 'two')
-    shares.stars(tmp_path / 'one')
-    one, two = (read_lines(tmp_path / name / 'record.jsonl') for name in ('one', 'two'))
-    assert len(one) == len(two) == 6
-    for a, b in zip(one, two):
-        for name in ('loss', 'copy', 'grad_norm'):
-            if name in a: assert b[name] == pytest.approx(a[name], rel=0.02)
-        if 'gains' in a: assert b['valid']['chrominance'] == pytest.approx(a['valid']['chrominance'], rel=0.02)
+def test_gradients_are_those_of_the_whole_batch(three):
+    one, *shared = (np.load(three / name) for name in
+                    ('one/gradient/0.npy', *(f'three/gradient/{process}.npy' for process in range(3))))
+    for values in shared:
+        np.testing.assert_allclose(values, one, rtol=1e-9, atol=1e-12)
+        assert np.array_equal(values, shared[0])
+
+def test_stars_are_shared(three):
+    one, shared = (three / name / 'stars' for name in ('one', 'three'))
+    assert np.array_equal(np.load(one / 'pairs.npz')['train'], np.load(shared / 'pairs.npz')['train'])
+    lines = list(zip(read_lines(one / 'record.jsonl'), read_lines(shared / 'record.jsonl'), strict=True))
+    assert len(lines) == 6
+    for a, b in lines:
+        if a['kind'] == 'step':
+            assert [b['loss'], b['copy']] == pytest.approx([a['loss'], a['copy']], abs=1e-4)
+            assert b['grad_norm'] == pytest.approx(a['grad_norm'], rel=0.05)
+        else: assert b['valid']['chrominance'] == pytest.approx(a['valid']['chrominance'], abs=1e-3)
 
 def test_the_command_is_shared_and_its_mistakes_end_it(tmp_path):
     torchrun = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', '3', '--no-python']
