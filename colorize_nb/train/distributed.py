@@ -53,14 +53,14 @@ def share(
     start = rank() * part + min(rank(), more)
     return slice(start, start + part + (rank() < more))
 
-# %% ../../nbs/7_scale/02_processes.ipynb #5264d1e7
+# %% ../../nbs/7_scale/02_processes.ipynb #504131e7
 @contextmanager
 def _talking():
     "Say in plain words that another process is gone."
     try: yield
     except RuntimeError as error:
         raise ConnectionError('another process of this run has ended or does not answer; what was saved is whole, '
-                              f'--resume goes on ({error})') from error
+                              '--resume goes on') from error
 
 @torch.no_grad()
 def all_sum(

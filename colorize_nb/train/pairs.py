@@ -83,8 +83,8 @@ def _pools(photos: PhotoSet, among: np.ndarray, net: SimilarityNet) -> list[np.n
         return [by_class[label] for label in photos.labels]
     @torch.no_grad()
     def describe(start):
-        l = rgb_to_lab(to_tensor(np.asarray(photos.images[start:start + 64])))[:, :1]
-        return F.normalize(net.body(net.normalize(l))[-1].mean((-2, -1)))
+        rgb = to_tensor(np.asarray(photos.images[start:start + 64])).to(next(net.parameters()).device)
+        return F.normalize(net.body(net.normalize(rgb_to_lab(rgb)[:, :1]))[-1].mean((-2, -1))).cpu()
     deep = torch.cat(in_shares(describe, range(0, len(photos), 64)))
     alike = deep @ deep[among].T
     return [among[row] for row in alike.topk(min(11, len(among)), 1).indices.numpy()]
