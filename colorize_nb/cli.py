@@ -46,6 +46,10 @@ def main():
     with suppress(BrokenPipeError): sys.stdout.flush()
     os._exit(code)
 
+def _say(path: Path):
+    "Print where a result lies; of several processes the first one does."
+    if os.environ.get('RANK', '0') == '0': print(path)
+
 def _leave(message: str):
     print(f"colorize-nb: {' '.join(message.split())}", file=sys.stderr)
     raise SystemExit(2)
@@ -275,9 +279,10 @@ def train(
     """Train the colorization network, or go on with its training.
 
     Example: colorize-nb train --data runs/data --preset laptop --out runs/first
+    Shared by 8 processes: torchrun --nproc-per-node 8 --no-python colorize-nb train --data runs/data --out runs/first
     """
     from colorize_nb.data.photos import PhotoSet
-    if preset == 'default': return print(_train_exemplar(data, out, resume, steps=steps, limit=limit, seed=seed))
+    if preset == 'default': return _say(_train_exemplar(data, out, resume, steps=steps, limit=limit, seed=seed))
     from colorize_nb.train.loop import train
     from colorize_nb.train.pairs import make_config
     if len(data) > 1: raise ValueError(f'--data: the {preset} preset takes one prepared folder, not {len(data)}')
@@ -291,7 +296,7 @@ def train(
     photos = PhotoSet.open(data) if data else PhotoSet.drawn(n=60, size=80, seed=config.seed)
     net = _similarity_net(features, data, 'L', tiny)
     judge = _similarity_net(rgb, data, 'RGB', tiny) if config.patchmatch and config.alpha else None
-    print(train(photos, out, config, net, judge, cache=data and data / 'cache', resume=resume))
+    _say(train(photos, out, config, net, judge, cache=data and data / 'cache', resume=resume))
 
 # %% ../nbs/appendix/13_commands.ipynb #a0f3b4ab
 def _train_exemplar(data: list[Path], out: Path, resume: bool, **changes) -> Path:
@@ -325,6 +330,7 @@ def finetune(
     from colorize_nb.data.photos import prepare
     from colorize_nb.train.loop import train
     from colorize_nb.train.pairs import make_config
+    if os.environ.get('WORLD_SIZE', '1') != '1': raise ValueError('finetune: is for one process; `train` takes several')
     start = Colorizer.from_pretrained(from_)
     if isinstance(start, ExemplarColorizer):
         from colorize_nb.train.exemplar import ExemplarConfig, finetune_exemplar

@@ -8,7 +8,7 @@ ROOMS = ('core plan color data lite2 features match fullsize fusion unet coloriz
          'figures explain retrieve control jobs bench cli app demo'.split())
 MODULES = {'core': 'store chance progress', 'data': 'garden augment pictures duplicates photos sources',
            'match': 'field reference workers pyramid exact layout cpu cuda attention',
-           'train': 'twins pairs loss runs loop exemplar',
+           'train': 'distributed twins pairs loss runs loop exemplar',
            'evaluate': 'metrics baselines questions methods report twin runner ablations',
            'figures': 'style records distributions curves animation graphs photos results thesis',
            'bench': 'matching training colouring scale', 'jobs': 'local one watch stores ray'}

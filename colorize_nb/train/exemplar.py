@@ -24,6 +24,7 @@ from ..data.photos import FLOWERS, PhotoSet
 from ..fusion import AB_SCALE, ExemplarNet, load_exemplar_net, save_exemplar_net
 from ..lite2 import SameConv, imagenet_lite2
 from ..match.attention import enlarge
+from .distributed import add_up, in_shares, once, rank, share, size, synchronised, weight, world
 from .runs import Run, histograms
 from .twins import find_twins
 
@@ -116,7 +117,8 @@ class Stars:
         self.twins = dict(zip(self.centres.tolist(), np.split(pairs[:, 1], first[1:])))
 
     def batch(self,
-        step: int # number of the step
+        step: int, # number of the step
+        some: Tensor | None = None # which pictures of the batch; None: all
     ) -> tuple[Tensor, Tensor]: # lightness and ab / AB_SCALE as `LabSet.read` gives them; every fourth is a centre
         "Draw stars and a view of each picture."
         config, draw = self.config, dice(self.config.seed, 'stars', step)
@@ -124,8 +126,9 @@ class Stars:
         rows = np.array([[c, *draw.choice(self.twins[c], 3, replace=len(self.twins[c]) < 3)] for c in centres.tolist()])
         again = draw.random(len(rows)) < config.copies
         rows[again, 3] = rows[again, 0]
-        view = augment_affine(np.arange(rows.size), config.seed, step, degrees=10., shear=5.)
-        return self.photos.read(rows.ravel(), view)
+        some = np.arange(rows.size) if some is None else some.numpy()
+        view = augment_affine(some, config.seed, step, degrees=10., shear=5.)
+        return self.photos.read(rows.ravel()[some], view)
 
     def coloured(self,
         step: int # number of the step
@@ -202,13 +205,17 @@ def star_losses(
     step: int, # number of the step
     config: ExemplarConfig # vivid
 ) -> tuple[Tensor, Tensor]: # loss of the copies, loss of the colours
-    "Both losses of a step."
-    (l, ab), pair = stars.batch(step), stars.coloured(step)
+    "Both losses of a step, over the stars of this process."
+    own = torch.arange(4 * config.stars).view(-1, 4)[share(config.stars)].flatten()
+    pair = stars.coloured(step)
+    pair = {name: values[torch.isin(pair['target'], own)] for name, values in pair.items()}
+    some = torch.cat([own, pair['reference']]).unique()
+    own, target, reference = (torch.searchsorted(some, rows) for rows in (own, pair['target'], pair['reference']))
+    l, ab = stars.batch(step, some)
     with torch.autocast(l.device.type, torch.bfloat16):
         maps = net.maps(l.contiguous(memory_format=torch.channels_last))
         seen = net.matcher.describe(maps)
-        copied = copy_loss(net, seen.vectors, F.adaptive_avg_pool2d(ab, seen.vectors.shape[-2:]))
-        target, reference = pair['target'], pair['reference']
+        copied = copy_loss(net, seen.vectors[own], F.adaptive_avg_pool2d(ab[own], seen.vectors.shape[-2:]))
         true, lent = (rotate_hue(ab[rows], pair['angle']) for rows in (target, reference))
         copy = net.copy(seen.vectors[target], seen.vectors[reference], lent)
         if step < config.first: out = enlarge(copy.soft * pair['there'][:, None, None, None], true.shape[-2:])
@@ -225,8 +232,7 @@ def validate(
 # PSNR of ab in dB of each pair for 'grey', 'mean', 'copy', 'ours', 'none'; histograms of the first batch
 ) -> tuple[dict[str, np.ndarray], dict]:
     "How right are the colours on unseen photos? Squares, at a quarter of their size."
-    found, hist = {name: [] for name in ('grey', 'mean', 'copy', 'ours', 'none', 'loss')}, None
-    for start in range(0, len(pairs), batch):
+    def judge(start):
         (l, true), (other, lent) = (photos.read(side) for side in pairs[start:start + batch].T)
         with torch.autocast(l.device.type, torch.bfloat16):
             maps, theirs = net.maps(l), net.maps(other)
@@ -237,12 +243,14 @@ def validate(
         psnr = lambda x: -10 * ((x.float() - true) * AB_SCALE / 255).pow(2).mean((1, 2, 3)).log10()
         answers = {'grey': torch.zeros_like(true), 'mean': copy.mean.expand_as(true),
                    'copy': enlarge(copy.soft.float(), true.shape[-2:]), 'ours': ours, 'none': none}
-        for name, x in answers.items(): found[name].append(psnr(x))
-        found['loss'].append(F.huber_loss(ours, true, reduction='none').mean((1, 2, 3)))
-        if hist is None: hist = histograms(*(normalize_ab(x * AB_SCALE) for x in (ours, true)))
-    return {name: torch.cat(parts).numpy() for name, parts in found.items()}, hist
+        scores = {name: psnr(x).numpy() for name, x in answers.items()}
+        scores['loss'] = F.huber_loss(ours, true, reduction='none').mean((1, 2, 3)).numpy()
+        return scores, None if start else histograms(*(normalize_ab(x * AB_SCALE) for x in (ours, true)))
+    scores, hists = zip(*in_shares(judge, range(0, len(pairs), batch)))
+    return {name: np.concatenate([part[name] for part in scores]) for name in scores[0]}, hists[0]
 
 # %% ../../nbs/5_beyond/05_learning.ipynb #fd1f16c3
+@world()
 def train_exemplar(
     sets: list[PhotoSet], # prepared pictures of one size, with classes and a split
     out: str | Path, # folder of the run
@@ -256,16 +264,18 @@ def train_exemplar(
     if wrong := [photos for photos in sets if photos.images.shape[1] != config.size]:
         raise ValueError(f'pictures of {config.size} px are needed, these have {wrong[0].images.shape[1]}: '
                          f'`colorize-nb data --size {config.size}` makes them')
+    if config.stars < size(): raise ValueError(f'{size()} processes cannot share {config.stars} stars')
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        net = init or ExemplarNet(imagenet_lite2())
+        net = synchronised(init or ExemplarNet(imagenet_lite2()))
+    quiet = quiet or rank() > 0
     photos = repr([(photos.files, photos.valid.tolist(), photos.images.shape) for photos in sets])
     about = {**asdict(config), 'photos': fingerprint(photos.encode()), 'start': fingerprint(*weight_bytes(net))}
     run = _open_run(Path(out), about, resume)
     pairs_file = run.folder / 'pairs.npz'
-    if not pairs_file.exists():
+    if not once(pairs_file.exists)():
         found = twin_pairs(sets, cache, config.limit)
-        write_whole(pairs_file, lambda file: np.savez(file, **found))
+        once(write_whole)(pairs_file, lambda file: np.savez(file, **found))
     found = np.load(pairs_file)
     opt = torch.optim.AdamW(trainable(net, config), weight_decay=config.weight_decay, fused=True)
     if resume and run._pointer(): run.load(net, opt)
@@ -274,6 +284,7 @@ def train_exemplar(
     return run.folder
 
 # %% ../../nbs/5_beyond/05_learning.ipynb #363fb15d
+@once
 def _open_run(out: Path, about: dict, resume: bool) -> Run:
     "A new run, or the one to go on with."
     run, path = Run(out, save_exemplar_net, load_exemplar_net), out / 'config.json'
@@ -291,15 +302,18 @@ def _fit(run: Run, net: ExemplarNet, opt, photos: LabSet, found, config: Exempla
     "Run the steps that are left."
     stars, rates = Stars(photos, found['train'], config), (config.lr, config.fusion_lr, config.body_lr)
     params, started = [p for group in opt.param_groups for p in group['params']], time.perf_counter()
+    part = weight(len(range(config.stars)[share(config.stars)]))
     for step in progress(range(run.step, config.steps), 'training', quiet=quiet):
         for group, highest in zip(opt.param_groups, rates): group['lr'] = highest * rate(step, config)
-        copied, coloured = star_losses(net, stars, step, config)
+        copied, coloured = (loss * part for loss in star_losses(net, stars, step, config))
         opt.zero_grad()
         (copied + coloured).backward()
+        copied, coloured = copied.detach(), coloured.detach()
+        add_up([copied, coloured, *(p.grad for p in params if p.grad is not None)])
         norm = nn.utils.clip_grad_norm_(params, 1.)
         opt.step()
-        run.note(kind='step', step=step, epoch=step // config.period, branch='chrominance', loss=coloured.detach(),
-                 copy=copied.detach(), lr=opt.param_groups[0]['lr'], grad_norm=norm)
+        run.note(kind='step', step=step, epoch=step // config.period, branch='chrominance', loss=coloured,
+                 copy=copied, lr=opt.param_groups[0]['lr'], grad_norm=norm)
         run.step = step + 1
         if run.step % config.period and run.step < config.steps: continue
         started = _mark(run, net, opt, photos, found, config, started)
@@ -313,12 +327,13 @@ def _mark(run: Run, net: ExemplarNet, opt, photos: LabSet, found, config: Exempl
     over = {'copy': 'mean', 'ours': 'mean', 'none': 'grey'}
     gains = {str(n): {name: float((scores[name] - scores[base])[sets == n].mean()) for name, base in over.items()} |
                      {'better': float((scores['ours'] > scores['mean'])[sets == n].mean())} for n in np.unique(sets)}
-    done = [line['loss'] for line in run.read('step') if line['epoch'] == epoch - 1]
+    done = once(lambda: [line['loss'] for line in run.read('step') if line['epoch'] == epoch - 1])()
     loss = float(scores['loss'].mean())
     run.note(kind='epoch', epoch=epoch, step=run.step, train={'chrominance': float(np.mean(done)), 'perceptual': None},
              valid={'chrominance': loss, 'perceptual': None}, gains=gains, hist={'last': hist, 'fixed': hist})
     seconds = {'train_seconds': trained - started, 'valid_seconds': time.perf_counter() - trained}
-    append_lines(run.folder / 'timings.jsonl', {'epoch': epoch, 'steps': config.period, **seconds})
+    if rank() == 0: append_lines(run.folder / 'timings.jsonl', {'epoch': epoch, 'steps': config.period,
+                                 'processes': size(), **seconds})
     is_best, run.best = loss < run.best, min(run.best, loss)
     run.save(net, opt, is_best)
     return time.perf_counter()

@@ -23,6 +23,7 @@ from ..core.store import append_lines, changes, fingerprint, read_json, weight_b
 from ..data.photos import PhotoSet
 from ..features import SimilarityNet, load_net, save_net
 from ..lite2 import bf16_pays
+from .distributed import add_up, all_sum, once, rank, size, synchronised, weight, world
 from .loss import ColorLoss
 from .pairs import Config, PairCache, PairLoader, draw_pairs
 from .runs import Run, Snapshots, histograms, open_pictures
@@ -70,15 +71,22 @@ def step(self: Trainer,
     rate = learning_rate(run.step, config.epochs * len(self.train), config)
     for group in self.opt.param_groups: group.update(lr=rate, weight_decay=config.weight_decay)
     pred, loss = self.forward(*batch)
+    loss = loss * weight(len(pred))
     loss.backward()
-    norm = torch.nn.utils.get_total_norm([p.grad for p in self.unet.parameters()])
+    loss, grads = loss.detach(), [p.grad for p in self.unet.parameters()]
+    add_up([loss, *grads])
+    norm = torch.nn.utils.get_total_norm(grads)
     self.opt.step()
     self.opt.zero_grad()
-    beginning = {} if self.train.epoch else {'hist': histograms(pred, batch[2])}
-    run.note(kind='step', step=run.step, epoch=self.train.epoch, branch=batch[-1], loss=loss.detach(), lr=rate,
-             grad_norm=norm, **beginning)
+    beginning = {} if self.train.epoch else {'hist': _of_all(pred, batch[2])}
+    run.note(kind='step', step=run.step, epoch=self.train.epoch, branch=batch[-1], loss=loss, lr=rate, grad_norm=norm,
+             **beginning)
     run.step += 1
     return pred
+
+def _of_all(pred: Tensor, true: Tensor) -> dict[str, list[int]]:
+    "Histograms of the whole batch."
+    return {name: all_sum(torch.tensor(counts)).tolist() for name, counts in histograms(pred, true).items()}
 
 # %% ../../nbs/2_data/09_training.ipynb #406dc118
 @patch
@@ -90,7 +98,7 @@ def train_epoch(self: Trainer,
     for batch in self.train:
         pred = self.step(*batch)
         next(bar, None)
-        if self.run.step % len(self.train) == 0: last = histograms(pred, batch[2])
+        if self.run.step % len(self.train) == 0: last = _of_all(pred, batch[2])
         elif self.run.step % self.config.checkpoint_every == 0: self.run.save(self.unet, self.opt, is_best=False)
     return last
 
@@ -100,12 +108,13 @@ def train_epoch(self: Trainer,
 def validate(self: Trainer) -> tuple[dict[str, float], dict[str, list[int]]]: # loss by branch; histograms of a batch
     "Judge the network as it is, on batches that stay the same."
     self.unet.eval()
-    losses, counts, fixed = {}, {}, None
+    branches, fixed = self.valid.branches, None
+    sums = torch.zeros(len(branches), 2, device=self.valid.device)
     for x, l, ab, branch in self.valid:
         pred, loss = self.forward(x, l, ab, branch)
-        losses[branch], counts[branch] = losses.get(branch, 0) + loss * len(x), counts.get(branch, 0) + len(x)
+        sums[branches.index(branch)] += torch.stack([loss, torch.ones_like(loss)]) * len(x)
         fixed = fixed or histograms(pred, ab)
-    return {branch: (losses[branch] / counts[branch]).item() for branch in losses}, fixed
+    return {branch: (loss / count).item() for branch, (loss, count) in zip(branches, all_sum(sums))}, fixed
 
 # %% ../../nbs/2_data/09_training.ipynb #cd8c4813
 @patch
@@ -125,6 +134,7 @@ def close_epoch(self: Trainer,
     run.save(self.unet, self.opt, is_best)
 
 @patch
+@once
 def _train_means(self: Trainer, epoch: int) -> dict[str, float | None]:
     "Mean loss of the steps of an epoch by branch."
     mean = lambda values: sum(values) / len(values) if values else None
@@ -134,6 +144,7 @@ def _train_means(self: Trainer, epoch: int) -> dict[str, float | None]:
 
 # %% ../../nbs/2_data/09_training.ipynb #c2516539
 @patch
+@once
 def settled(self: Trainer) -> bool: # is there nothing to wait for any more?
     "Have the predictions of the fixed batch been distributed alike for `patience` epochs?"
     if (wait := self.config.patience) is None: return False
@@ -157,9 +168,10 @@ def fit(self: Trainer,
         first, busy, started = run.step, time.process_time(), time.perf_counter()
         last, trained = self.train_epoch(bar), time.perf_counter()
         judged, validated = self.validate(), time.perf_counter()
-        append_lines(run.folder / 'timings.jsonl', {'epoch': self.train.epoch + 1, 'steps': run.step - first,
-                     'since': since, 'train_seconds': trained - started, 'valid_seconds': validated - trained,
-                     'cpu_seconds': time.process_time() - busy})
+        seconds = {'train_seconds': trained - started, 'valid_seconds': validated - trained,
+                   'cpu_seconds': time.process_time() - busy}
+        if rank() == 0: append_lines(run.folder / 'timings.jsonl', {'epoch': self.train.epoch + 1,
+                                     'steps': run.step - first, 'since': since, 'processes': size(), **seconds})
         self.close_epoch(*judged, last)
     run.flush()
     bar.close()
@@ -169,6 +181,7 @@ def _fingerprint(module: nn.Module | None) -> str | None:
     "A short name for the weights of a network."
     return module and fingerprint(*weight_bytes(module))
 
+@once
 def start_run(
     out: str | Path, # the run's folder
     about: dict, # config and fingerprints
@@ -198,6 +211,7 @@ def _pictures(photos: PhotoSet, pairs: np.ndarray, size: int) -> list[tuple[np.n
     return [(cut(t), cut(r)) for t, r in pairs[:5]]
 
 # %% ../../nbs/2_data/09_training.ipynb #d0dcc02b
+@world()
 def train(
     photos: PhotoSet, # pictures with a split
     out: str | Path, # folder of the run
@@ -212,14 +226,14 @@ def train(
     "Train the colorization network, or go on with its training."
     if config.patchmatch and config.alpha and rgb is None:
         raise ValueError('the perceptual loss needs an RGB network: name one, or set alpha to 0')
-    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    quiet, device = quiet or rank() > 0, 'cuda' if torch.cuda.is_available() else 'cpu'
     split = fingerprint(repr([photos.files, photos.valid.tolist(), photos.images.shape]).encode())
     about = {**asdict(config), 'photos': split, 'L network': _fingerprint(deepcopy(net).half().float()),
              'RGB network': _fingerprint(rgb), 'start': _fingerprint(init)}
     run = start_run(out, about, net, resume)
     net = load_net(run.folder / 'features.safetensors').to(device)
     loaders, valid_pairs = _loaders(photos, config, net, cache or run.folder / 'cache', device, quiet)
-    unet = _new_unet(config, init).to(device, memory_format=torch.channels_last)
+    unet = synchronised(_new_unet(config, init).to(device, memory_format=torch.channels_last))
     _fit(run, unet, loaders, ColorLoss(rgb and rgb.to(device), config.alpha), config,
          _snapshots(run, photos, valid_pairs, config, net), resume, quiet)
     return run.folder
@@ -230,6 +244,8 @@ def _loaders(photos: PhotoSet, config: Config, net: SimilarityNet, cache: str | 
     pairs, valid_pairs = draw_pairs(photos, config, net)
     matched = lambda pairs: PairCache(cache, photos, pairs, net, config.method, config.iters, config.seed, quiet=quiet)
     itself = pairs[::config.references, [0, 0]]
+    if min(config.batch_size, len(itself)) < size():
+        raise ValueError(f'{size()} processes cannot share batches of {min(config.batch_size, len(itself))} pictures')
     copies = matched(itself) if config.patchmatch and config.copies else None
     first, second = map(matched, (pairs, valid_pairs)) if config.patchmatch else (None, None)
     return [PairLoader(photos, pairs, first, config, True, device, copies),
@@ -250,6 +266,8 @@ def _new_unet(config: Config, init: UNet | None) -> UNet:
 
 def _snapshots(run: Run, photos: PhotoSet, valid_pairs: np.ndarray, config: Config,
                net: SimilarityNet) -> list[Snapshots]:
+    "Those of the first process."
+    if rank(): return []
     sets = {'open': open_pictures(config.size), 'photos': _pictures(photos, valid_pairs, config.size)}
     return [Snapshots(run.folder / 'snapshots' / name, pictures, net if config.patchmatch else None) for name,
             pictures in sets.items() if pictures]
@@ -262,7 +280,7 @@ def _fit(run: Run, unet: UNet, loaders: list[PairLoader], loss_func: ColorLoss, 
     trainer = Trainer(run, unet, opt, *loaders, loss_func, config, snapshots)
     if resume and run._pointer(): run.load(unet, opt)
     else:
-        run.record.unlink(missing_ok=True)
+        if rank() == 0: run.record.unlink(missing_ok=True)
         trainer.close_epoch(*trainer.validate())
     trainer.fit(quiet)
 

@@ -22,6 +22,7 @@ from ..data.augment import apply_affine, augment_affine
 from ..data.photos import PhotoSet
 from ..features import SimilarityNet
 from ..match.field import compose, warp
+from .distributed import in_shares, once, rank, share, size
 
 # %% ../../nbs/1_colour/09_pairs.ipynb #34aa69ce
 @dataclass(frozen=True)
@@ -80,11 +81,12 @@ def _pools(photos: PhotoSet, among: np.ndarray, net: SimilarityNet) -> list[np.n
     if len(photos.classes) > 1:
         by_class = [among[photos.labels[among] == label] for label in range(len(photos.classes))]
         return [by_class[label] for label in photos.labels]
-    deep = []
-    for start in range(0, len(photos), 64):
-        l = rgb_to_lab(to_tensor(np.asarray(photos.images[start:start + 64])))[:, :1]
-        with torch.no_grad(): deep.append(F.normalize(net.body(net.normalize(l))[-1].mean((-2, -1))))
-    alike = torch.cat(deep) @ torch.cat(deep)[among].T
+    @torch.no_grad()
+    def describe(start):
+        rgb = to_tensor(np.asarray(photos.images[start:start + 64])).to(next(net.parameters()).device)
+        return F.normalize(net.body(net.normalize(rgb_to_lab(rgb)[:, :1]))[-1].mean((-2, -1))).cpu()
+    deep = torch.cat(in_shares(describe, range(0, len(photos), 64)))
+    alike = deep @ deep[among].T
     return [among[row] for row in alike.topk(min(11, len(among)), 1).indices.numpy()]
 
 # %% ../../nbs/1_colour/09_pairs.ipynb #22abf798
@@ -132,11 +134,14 @@ class PairCache:
         weights = fingerprint(*weight_bytes(net.body), digits=64)
         key = fingerprint(repr((weights, photos.files, self.size, pairs.tolist(), method, iters, seed)).encode())
         self.folder, self.count = Path(folder) / key, len(pairs)
+        once(self._open)()
+        starts = range(once(self._done)(), self.count, batch)
+        rounds = [starts[first:first + size()] for first in range(0, len(starts), size())]
+        match = lambda start: self._match(photos, pairs[start:start + batch], net, method=method, iters=iters,
+                                          seed=seed)
+        for some in progress(rounds, 'matching pairs', quiet=quiet or not rounds):
+            self._keep(some[0], in_shares(match, some))
         self._open()
-        done = self._done()
-        starts = range(done, self.count, batch)
-        for start in progress(starts, 'matching pairs', quiet=quiet or not starts):
-            self._match(photos, pairs[start:start + batch], start, net, method=method, iters=iters, seed=seed)
 
 # %% ../../nbs/1_colour/09_pairs.ipynb #83a80561
 @patch
@@ -159,18 +164,28 @@ def _done(self: PairCache) -> int:
 
 # %% ../../nbs/1_colour/09_pairs.ipynb #2f6105b5
 @patch
-def _match(self: PairCache, photos, pairs, start, net, **how):
-    "Match some pairs and note that they are done."
+def _match(self: PairCache, photos, pairs, net, **how) -> dict[str, np.ndarray]:
+    "Match some pairs."
     device = next(net.parameters()).device
     target, reference = (rgb_to_lab(to_tensor(np.asarray(photos.images[side])).to(device))[:, :1]
                          for side in pairs.T)
     copies = (pairs[:, 0] == pairs[:, 1]).all()
-    if copies: reference, origin = _disturbed(reference, pairs[:, 0], self.maps['there'].shape[-1], how['seed'])
+    if copies: reference, origin = _disturbed(reference, pairs[:, 0], -(-self.size // 2), how['seed'])
     found = correspond(net, target, reference, **how)
     back = compose(found.there, origin) if copies else found.back
-    stop = start + len(pairs)
-    self.maps['there'][start:stop], self.maps['back'][start:stop] = found.there.cpu().numpy(), back.cpu().numpy()
-    for level, s in enumerate(found.similarity): self.maps[f'similarity-{level}'][start:stop] = s.cpu().numpy()
+    fields = {'there': found.there, 'back': back}
+    levels = {f'similarity-{level}': similarity for level, similarity in enumerate(found.similarity)}
+    kinds = (fields, np.uint16), (levels, np.float16)
+    return {name: values.cpu().numpy().astype(kind) for some, kind in kinds for name, values in some.items()}
+
+@patch
+def _keep(self: PairCache, start: int, found: list[dict[str, np.ndarray]]):
+    "Write matches, block after block, and note that they are done; the first process does."
+    if rank(): return
+    for block in found:
+        stop = start + len(block['there'])
+        for name, values in block.items(): self.maps[name][start:stop] = values
+        start = stop
     for values in self.maps.values(): values.flush()
     write_whole(self.folder / 'done', str(stop).encode())
 
@@ -217,7 +232,8 @@ class PairLoader:
 
     def __iter__(self):
         first, self.skip = self.skip, 0
-        for number in range(first, len(self)): yield self.batch(*self.plan(number))
+        numbers = range(first, len(self))
+        for number in numbers if self.train else numbers[share(len(numbers))]: yield self.batch(*self.plan(number))
 
 # %% ../../nbs/1_colour/09_pairs.ipynb #fb90df7a
 @patch
@@ -242,14 +258,14 @@ def batch(self: PairLoader,
 # input (B, 13, S, S), lightness (B, 1, S, S), true normalised ab (B, 2, S, S), branch
 ) -> tuple[Tensor, Tensor, Tensor, str]:
     "Read, warp, augment, turn and normalise."
-    planes, own = self._planes(rows, branch), branch == 'chrominance'
-    if self.train: theta = augment_affine(self.pairs[rows, 0], seed=self.config.seed, epoch=self.epoch)
-    else: theta = torch.eye(2, 3).expand(len(rows), 2, 3) * self.config.size / planes.shape[-1]
+    planes, own, mine = self._planes(rows, branch), branch == 'chrominance', self._mine(rows)
+    if self.train: theta = augment_affine(self.pairs[mine, 0], seed=self.config.seed, epoch=self.epoch)
+    else: theta = torch.eye(2, 3).expand(len(mine), 2, 3) * self.config.size / planes.shape[-1]
     planes = apply_affine(planes, theta.to(self.device), size=self.config.size)
     l, ab = planes[:, :1], planes[:, 1:3]
     warped, similarity = (planes[:, 3:5], planes[:, 5:]) if self.cache else (None, None)
     if own and self.train and self.cache and self.config.hue_rotation:
-        angles = self._angles(rows)
+        angles = self._mine(self._angles(rows))
         ab, warped = rotate_hue(ab, angles), rotate_hue(warped, angles)
     x = network_input(l, warped, similarity).contiguous(memory_format=torch.channels_last)
     return x, l, normalize_ab(ab), branch
@@ -258,19 +274,25 @@ def batch(self: PairLoader,
 @patch
 def _planes(self: PairLoader, rows: np.ndarray, branch: str) -> Tensor:
     "Lightness, colour and, with hints, warped colour and ten similarities, unaugmented: shape (B, 3 or 15, S, S)."
-    read = lambda side: rgb_to_lab(to_tensor(np.asarray(self.photos.images[self.pairs[rows, side]])).to(self.device))
+    mine = self._mine(rows)
+    read = lambda side: rgb_to_lab(to_tensor(np.asarray(self.photos.images[self.pairs[mine, side]])).to(self.device))
     target, own = read(0), branch == 'chrominance'
     if not self.cache: return target
-    index, similarity = self.cache.read(rows, own, self.device)
+    index, similarity = self.cache.read(mine, own, self.device)
     if own and self.copies:
-        for i in np.flatnonzero(self._chance('copies', rows).random(len(rows)) < self.config.copies):
-            index[i], levels = self.copies.read(rows[i] // self.turns, own, self.device)
+        for i in np.flatnonzero(self._mine(self._chance('copies', rows).random(len(rows)) < self.config.copies)):
+            index[i], levels = self.copies.read(mine[i] // self.turns, own, self.device)
             for level, copied in zip(similarity, levels): level[i] = copied
     size = tuple(target.shape[-2:])
     source = (target if own else read(1))[:, 1:]
     return torch.cat([target, warp(source, index, tuple(index.shape[-2:]), size), full_size(similarity, size)], 1)
 
 # %% ../../nbs/1_colour/09_pairs.ipynb #f73f68b0
+@patch
+def _mine(self: PairLoader, rows: np.ndarray | Tensor) -> np.ndarray | Tensor:
+    "The share of this process; batches of validation are not cut, but dealt out whole."
+    return rows[share(len(rows))] if self.train else rows
+
 @patch
 def _chance(self: PairLoader, what: str, rows: np.ndarray) -> np.random.Generator:
     "Chance for a purpose in the batch of these rows."

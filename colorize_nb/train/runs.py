@@ -23,6 +23,7 @@ from ..core.store import append_lines, put, read_lines, write_whole
 from ..data.garden import draw_flower
 from ..features import SimilarityNet
 from ..match.field import warp
+from .distributed import once, rank
 from ..unet import UNet, load_unet, save_unet
 
 # %% ../../nbs/2_data/08_runs.ipynb #a5a30532
@@ -40,12 +41,14 @@ class Run:
     def note(self,
         **line # what to append to the record; tensors become numbers when it is flushed
     ):
-        "Add a line to the record."
+        "Add a line to the record; of several processes the first one does."
+        if rank(): return
         self.lines.append(line)
         if len(self.lines) >= 50: self.flush()
 
     def flush(self):
         "Append the waiting lines to the file."
+        if not self.lines: return
         plain = lambda v: v.item() if isinstance(v, Tensor) else v
         append_lines(self.record, *({k: plain(v) for k, v in line.items()} for line in self.lines))
         self.lines.clear()
@@ -59,6 +62,7 @@ class Run:
 
 # %% ../../nbs/2_data/08_runs.ipynb #0c0a0fd8
 @patch
+@once
 def save(self: Run,
     net: nn.Module, # weights to keep
     opt: torch.optim.Optimizer, # state to keep
@@ -99,14 +103,14 @@ def load(self: Run,
     opt: torch.optim.Optimizer # gets the state
 ):
     "Go back to the checkpoint: weights, optimiser, step, and the record cut to its length."
-    self._sweep()
+    if rank() == 0: self._sweep()
     folder = self.folder / self._pointer()
     net.load_state_dict(self.read_net(folder / 'last.safetensors').state_dict())
     state = torch.load(folder / 'state.pt', map_location='cpu', weights_only=True)
     opt.load_state_dict(state['opt'])
     self.step, self.best = state['step'], state['best']
     self.lines.clear()
-    os.truncate(self.record, state['record'])
+    if rank() == 0: os.truncate(self.record, state['record'])
 
 # %% ../../nbs/2_data/08_runs.ipynb #6d0acb9f
 HIST_EDGES = np.linspace(-4, 4, 129)

@@ -18,6 +18,7 @@ from ..color import BINS, ab_shares, rgb_to_lab, to_tensor
 from ..core.store import fingerprint, write_whole
 from ..data.photos import FLOWERS, PhotoSet
 from ..features import SimilarityNet, l_features, similarity_net
+from .distributed import in_shares, once
 
 # %% ../../nbs/4_proof/08_twins.ipynb #714b058c
 SIDE = 64
@@ -27,13 +28,13 @@ def colour_shares(
 ) -> tuple[Tensor, Tensor]: # smoothed histograms (N, 1089), each sums to 1; mean chroma (N,)
     "Which colours each picture has, in 33 x 33 bins of 8 blurred by a Gaussian of one bin."
     offset = torch.arange(BINS)[:, None] - torch.arange(BINS)
-    blur, shares, chroma = torch.exp(-offset ** 2 / 2), [], []
-    for i in range(0, len(images), SIDE):
+    blur = torch.exp(-offset ** 2 / 2)
+    def describe(i):
         rgb = to_tensor(np.asarray(images[i:i + SIDE]))
         lab = rgb_to_lab(F.interpolate(rgb, size=(SIDE, SIDE), mode='bilinear', antialias=True))
-        shares.append((blur @ ab_shares(lab) @ blur).flatten(1))
-        chroma.append(lab[:, 1:].norm(dim=1).mean((-2, -1)))
-    return F.normalize(torch.cat(shares), p=1, dim=1), torch.cat(chroma)
+        return (blur @ ab_shares(lab) @ blur).flatten(1), lab[:, 1:].norm(dim=1).mean((-2, -1))
+    shares, chroma = map(torch.cat, zip(*in_shares(describe, range(0, len(images), SIDE))))
+    return F.normalize(shares, p=1, dim=1), chroma
 
 # %% ../../nbs/4_proof/08_twins.ipynb #134e12e4
 Embed = Callable[[np.ndarray], Tensor]
@@ -54,11 +55,9 @@ def _kept(folder: str | Path | None, kind: str, photos: PhotoSet, compute: Calla
     "Numbers about the photos in half precision, read from the folder if they are there, else computed and left there."
     name = fingerprint(kind.encode(), repr(photos.images.shape).encode(), '\n'.join(photos.files).encode())
     path = folder and Path(folder) / f'{kind.split(None, 1)[0]}-{name}.npy'
-    if path and path.is_file(): return torch.from_numpy(np.load(path)).float()
+    if path and once(path.is_file)(): return torch.from_numpy(np.load(path)).float()
     made = compute().half()
-    if path:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, lambda f: np.save(f, made.numpy()))
+    if path: once(write_whole)(path, lambda f: np.save(f, made.numpy()))
     return made.float()
 
 def embed_photos(
@@ -69,7 +68,7 @@ def embed_photos(
     "All pictures embedded, 32 at a time; computed once if there is a folder to keep it."
     starts = range(0, len(photos), 32)
     return _kept(folder, f'deep {embed.__module__}.{embed.__qualname__}', photos,
-                 lambda: torch.cat([embed(photos.images[i:i + 32]) for i in starts]))
+                 lambda: torch.cat(in_shares(lambda i: embed(photos.images[i:i + 32]), starts)))
 
 # %% ../../nbs/4_proof/08_twins.ipynb #065a8494
 LEAST, MOST, CHROMA, NEAREST = .5, .97, 10., 10
@@ -108,16 +107,18 @@ def find_twins(
     shares, coloured = F.normalize(colours[:, :-1], p=1, dim=1), (colours[:, -1] >= CHROMA).numpy()
     shares = shares[:, shares.any(0)]
     group = torch.from_numpy(np.arange(len(photos)) if photos.groups is None else photos.groups)
-    found = [np.zeros((3, 0))]
+    def search(some):
+        pool = photos.train_idx[photos.labels[photos.train_idx] == photos.labels[some[0]]]
+        if not len(pool): return np.zeros((3, 0))
+        both = 1 - torch.cdist(shares[some], shares[pool], p=1) / 2
+        other = group[some][:, None] != group[pool]
+        best = _best(both, deep[some] @ deep[pool].T, other, nearest, count)
+        column, shared = (part.numpy() for part in best)
+        row, rank = np.nonzero(shared >= 0)
+        return np.stack([some[row], pool[column[row, rank]], shared[row, rank]])
+    blocks = []
     for label in range(len(photos.classes)):
         rows = targets[(photos.labels[targets] == label) & coloured[targets]]
-        pool = photos.train_idx[photos.labels[photos.train_idx] == label]
-        for some in np.split(rows, range(256, len(rows), 256)) if len(pool) else ():
-            both = 1 - torch.cdist(shares[some], shares[pool], p=1) / 2
-            other = group[some][:, None] != group[pool]
-            best = _best(both, deep[some] @ deep[pool].T, other, nearest, count)
-            column, shared = (part.numpy() for part in best)
-            row, rank = np.nonzero(shared >= 0)
-            found.append(np.stack([some[row], pool[column[row, rank]], shared[row, rank]]))
-    target, twin, shared = np.concatenate(found, 1)
+        if len(rows): blocks += np.split(rows, range(256, len(rows), 256))
+    target, twin, shared = np.concatenate([np.zeros((3, 0)), *in_shares(search, blocks)], 1)
     return Twins(target.astype(np.int64), twin.astype(np.int64), shared.astype(np.float32))
