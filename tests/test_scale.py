@@ -1,6 +1,7 @@
 "The archive job on a local cluster: equal to the local job; kills of actors and of the job; poison; stores."
 import json, os, shutil, subprocess, sys, threading, time
 from pathlib import Path
+from types import SimpleNamespace
 import psutil, pytest
 from test_jobs import photos, results, whole, worked
 from works import Say, broken, murderous, turning
@@ -8,7 +9,7 @@ from colorize_nb.jobs.local import DESK, run_job
 from colorize_nb.plan import make_plan, url
 
 ray = pytest.importorskip('ray')
-from colorize_nb.jobs.ray import ArchiveJob, Cluster, connected
+from colorize_nb.jobs.ray import ArchiveJob, Cluster, Colourist, connected
 
 TWO = Cluster(2, 1)
 
@@ -134,6 +135,35 @@ def test_no_work_without_a_model(cluster, tmp_path):
     with pytest.raises(ValueError, match='no such folder of weights'):
         archive([photos(tmp_path / 'in')], tmp_path / 'out', make=broken)
     assert not results(tmp_path / 'out')
+
+class Alone(ArchiveJob):
+    "The job with one actor in this process and no cluster: sees what `memory://` holds."
+    def _answers(self, rows):
+        nobody = SimpleNamespace(begin=SimpleNamespace(remote=lambda number: 1))
+        actor = Colourist(self.make, self.how, 1, url(self.root), nobody, os.getcwd())
+        for row in rows: yield actor({'row': [row]})['said']
+        actor.workers.__exit__()
+
+def test_a_store_in_memory(tmp_path, monkeypatch):
+    import fsspec
+    monkeypatch.setattr('colorize_nb.jobs.ray.ray.get', lambda answer: answer)
+    folder, store, out = photos(tmp_path / 'in', 4), fsspec.filesystem('memory'), Path('memory://test_scale/out')
+    (folder / 'text.jpg').write_text('not a picture')
+    for file in filter(Path.is_file, folder.rglob('*')):
+        store.pipe_file(f'/test_scale/in/{file.relative_to(folder)}', file.read_bytes())
+    def run(**options):
+        plan = make_plan(['memory://test_scale/in'], out=out)
+        with Alone(plan.root, Say(), make=turning, **options) as job: return job.run(plan.tasks, quiet=True)
+    report = run()
+    assert report.done == 4 and 'memory://test_scale/in/text.jpg: cannot identify' in str(report)
+    assert run_job(make_plan([str(folder)], out=tmp_path / 'out'), Say(), quiet=True, make=turning).done == 4
+    for name in results(tmp_path / 'out'):
+        assert store.cat_file(f'/test_scale/out/{name}') == (tmp_path / 'out' / name).read_bytes()
+    store.rm('/test_scale/out/0000.png')
+    store.pipe_file('/test_scale/out/0002.png', b'of another job')
+    again = run()
+    assert (again.done, again.already, list(map(url, again.kept))) == (1, 2, ['memory://test_scale/out/0002.png'])
+    assert (run(overwrite=True).done, store.cat_file('/test_scale/out/0002.png')[:4]) == (1, b'\x89PNG')
 
 @pytest.fixture
 def bucket(cluster):
