@@ -341,6 +341,8 @@ class Job:
 
     def _look(self, path: Path) -> list: return stamp(path)
 
+    def _version(self, path: Path) -> list: return self._look(path)[1:]
+
     def _there(self, path: Path) -> bool: return os.path.lexists(path)
 
     def _outcomes(self, notes: dict[Task, dict]) -> Iterator[Outcome]:
@@ -351,8 +353,8 @@ class Job:
         notes = {'target': self._look(task.target), 'made': made_by(task, self.how, self._look)}
         if not self._there(task.output): return 'todo', notes
         promise = self.journal.promises.get(self._name(task))
-        if promise and promise.items() >= notes.items() and promise['before'] != self._look(task.output)[1:]:
-            return 'done', notes
+        if promise and promise.items() >= notes.items():
+            if not promise['before'] or promise['before'] != self._version(task.output): return 'done', notes
         ours = self.journal.holds(self._name(task), task.output)
         if not ours or ours['made'] != notes['made']: return ('todo' if self.overwrite else 'kept'), notes
         return ('done' if ours['target'] == notes['target'] else 'todo'), notes

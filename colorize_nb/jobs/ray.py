@@ -203,6 +203,8 @@ class ArchiveJob(Job):
         if path not in self.seen: raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), url(path))
         return self.seen[path]
 
+    def _version(self, path: Path) -> list: return (look(path) or [])[1:] # as actors ask: listings put it otherwise
+
     def _there(self, path: Path) -> bool: return path in self.seen if is_remote(path) else super()._there(path)
 
     def _put(self, outcome: Outcome, notes: dict) -> bool: return True # its actor did
@@ -211,7 +213,7 @@ class ArchiveJob(Job):
         "What an actor is told about a photograph."
         return dict(number=number, target=url(task.target), output=url(task.output),
                     references=list(map(url, task.references)),
-                    before=self._look(task.output)[1:] if self._there(task.output) else None)
+                    before=self._version(task.output) if self._there(task.output) else None)
 
     def _outcomes(self, notes: dict[Task, dict]) -> Iterator[Outcome]:
         "Promise everything, then hear what became of it, each photograph once."
