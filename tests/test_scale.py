@@ -9,7 +9,7 @@ from colorize_nb.jobs.local import DESK, run_job
 from colorize_nb.plan import make_plan, url
 
 ray = pytest.importorskip('ray')
-from colorize_nb.jobs.ray import ArchiveJob, Cluster, Colourist, connected
+from colorize_nb.jobs.ray import ArchiveJob, Cluster, Colourist, _join, connected
 
 TWO = Cluster(2, 1)
 
@@ -193,3 +193,7 @@ def test_a_bucket(bucket, tmp_path):
     bucket.rm('archive/photos/text.jpg')
     again = archive([source], out)
     assert (again.done, again.already, list(map(url, again.kept))) == (1, 4, ['s3://archive/out/0002.png'])
+
+def test_a_cluster_that_is_not_there(tmp_path):
+    with pytest.raises(ValueError, match='no cluster at 127.0.0.1:9'):
+        _join(Cluster(address='127.0.0.1:9'))

@@ -10,6 +10,7 @@ import errno
 import json
 import logging
 import os
+import socket
 import sys
 import tempfile
 from contextlib import ExitStack, contextmanager, suppress
@@ -132,8 +133,16 @@ def _hushed():
         os.dup2(kept, 2)
         os.close(kept), os.close(nowhere)
 
+def _answers_at(address: str):
+    "Does anybody answer at host:port? Ray itself would ask for minutes."
+    if ':' not in address: return # auto
+    host, port = address.removeprefix('ray://').rsplit(':', 1)
+    try: socket.create_connection((host, int(port)), 10).close()
+    except (OSError, ValueError) as error: raise ValueError(f'ray: no cluster at {address} ({error})') from None
+
 def _join(cluster: Cluster):
     "Start Ray without chatter and without reports to anybody."
+    if cluster.address: _answers_at(cluster.address)
     for name, value in {'RAY_USAGE_STATS_ENABLED': '0', 'RAY_BACKEND_LOG_LEVEL': 'fatal',
                         'RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO': '0'}.items(): os.environ.setdefault(name, value)
     options = dict(log_to_driver=False, logging_level=logging.ERROR)
