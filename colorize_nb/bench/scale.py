@@ -205,12 +205,12 @@ def scale_table(
         cells = row['engine'], row['workers'], *(f'{row[key]:.2f}' for key in ('per_second', 'start', 'seconds'))
         lines.append(f"| {' | '.join(map(str, cells))} |")
     speed, over, names = result['summary']['speedup'], result['summary']['overhead'], result['names']
-    lines += ['', f"two workers against one: local {speed['local']:.2f}, ray {speed['ray']:.2f} times as fast",
-              f"ray against local: {over['flow']:+.1%} in the flow, {over['whole']:+.1%} with the start",
-              'a picture: ' + ', '.join(f'{stage} {ms:.2f} ms' for stage, ms in result['stages']['ms'].items())
+    lines += ['', f"- two workers against one: local {speed['local']:.2f}, ray {speed['ray']:.2f} times as fast",
+              f"- ray against local, two workers: {over['flow']:+.1%} in the flow, {over['whole']:+.1%} with the start",
+              '- a picture: ' + ', '.join(f'{stage} {ms:.2f} ms' for stage, ms in result['stages']['ms'].items())
               + f"; {result['stages']['bytes_read']} bytes read, {result['stages']['bytes_written']} written",
-              f"{names['names']} names: "
+              f"- {names['names']} names: "
               + ', '.join(f'{key} {names[key]:.1f} s' for key in ('list', 'claim', 'report', 'resume'))
               + f", journal {names['journal_mb']:.0f} MB, memory {names['peak_mb']:.0f} MB",
-              f"ray alone: {result['rows']['per_second']:.0f} rows a second"]
+              f"- ray alone: {result['rows']['per_second']:.0f} rows a second"]
     return '\n'.join(lines)
