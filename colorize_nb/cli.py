@@ -624,7 +624,7 @@ def bench_fullsize_command(
 @bench.command(name='scale')
 def bench_scale_command(
     photos: Annotated[int, typer.Option(min=4, help='drawn photographs of 256 px to colour')] = 1000,
-    names: Annotated[int, typer.Option(min=1000, help='names without pixels to send through the job')] = 1_000_000,
+    names: Annotated[int, typer.Option(min=2000, help='names without pixels to send through the job')] = 1_000_000,
     json_: Annotated[Optional[Path], typer.Option('--json', help='keep the result in this file')] = None,
 ):
     """Time one and two workers, processes and actors of Ray (extra `ray`), and a million names without pixels.
