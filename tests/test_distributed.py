@@ -113,6 +113,7 @@ def test_stars_are_shared(three):
 
 def test_the_command_is_shared_and_its_mistakes_end_it(tmp_path):
     torchrun = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', '3', '--no-python']
-    words = ['colorize-nb', 'train', '--preset', 'tiny', '--batch-size', '2', '--out', tmp_path / 'run']
+    program = Path(sys.executable).parent / 'colorize-nb'
+    words = [program, 'train', '--preset', 'tiny', '--batch-size', '2', '--out', tmp_path / 'run']
     done = subprocess.run([*torchrun, *map(str, words)], capture_output=True, text=True, timeout=300)
     assert done.returncode and '3 processes cannot share batches of 2 pictures' in done.stderr
