@@ -217,17 +217,16 @@ def approach(
 @styled
 def plot_approach(
     runs: dict, # name: run folder or Record
-    batch: str = 'fixed', # which recorded batch, see `densities`
 ) -> Figure: # two panels: spread, overlap
     "How predicted distributions widen and meet the true ones, one colour a run, a solid and b dashed."
     figure, axes = sheet(1, 2, (7.2, 2.5))
     for (name, run), colour in zip(runs.items(), ('predicted', 'quiet', 'training')):
         for channel, dash in (('a', '-'), ('b', '--')):
-            at, width, common = approach(read_record(run), channel, batch)
+            at, width, common = approach(read_record(run), channel)
             look = dict(color=COLOURS[colour], ls=dash, lw=1.2, label=f'{name} {channel}'.strip())
             axes[0, 0].plot(at, width, **look)
             axes[0, 1].plot(at, common, **look)
     for axis, name in zip(axes[0], ('spread, predicted / true', 'overlap with the truth')):
-        axis.set(xlabel='step' if batch == 'steps' else 'epoch', ylabel=name, ylim=(0, 1.1)); axis.grid(True)
+        axis.set(xlabel='epoch', ylabel=name, ylim=(0, 1.1)); axis.grid(True)
     axes[0, 0].legend()
     return figure
