@@ -7,6 +7,7 @@ __all__ = ['PATIENCE', 'size', 'rank', 'world', 'share', 'all_sum', 'weight', 'a
            'in_shares']
 
 # %% ../../nbs/7_scale/02_processes.ipynb #e7f516a3
+import importlib
 import os
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -40,6 +41,7 @@ def world():
     if gpus:
         if mine >= gpus: raise ValueError(f'{gpus} GPU(s) here: start one process a GPU')
         torch.cuda.set_device(mine)
+    importlib.import_module('torch.distributed.nn.functional') # would keep a group older than itself
     with _talking(): dist.init_process_group('cpu:gloo,cuda:nccl' if gpus else 'gloo', timeout=PATIENCE)
     try: yield
     finally: dist.destroy_process_group()
