@@ -11,7 +11,7 @@ MODULES = {'core': 'store chance progress', 'data': 'garden augment pictures dup
            'train': 'distributed twins pairs loss runs loop exemplar',
            'evaluate': 'metrics baselines questions methods report twin runner ablations',
            'figures': 'style records distributions curves animation graphs photos results thesis',
-           'bench': 'matching training colouring scale', 'jobs': 'local one watch stores ray'}
+           'bench': 'matching training colouring scale', 'jobs': 'journal local one watch stores ray'}
 LATER = {('match.pyramid', f'match.{solver}') for solver in ('exact', 'cpu', 'cuda')} | {('cli', 'app'),
     ('cli', 'demo'), ('colorizer', 'control')}
 FILES = {'.'.join(p.relative_to(root).with_suffix('').parts): p for p in sorted(root.rglob('*.py'))

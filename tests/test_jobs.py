@@ -7,7 +7,8 @@ from conftest import COMMAND, cli
 from works import Say, broken, turning
 from colorize_nb.data.garden import draw_flower
 from colorize_nb.bench.colouring import bench_folder
-from colorize_nb.jobs.local import DESK, Job, run_job
+from colorize_nb.jobs.journal import DESK
+from colorize_nb.jobs.local import Job, run_job
 from colorize_nb.plan import make_plan
 from colorize_nb.jobs.watch import watch
 

@@ -33,6 +33,12 @@ def test_documentation_is_processed(tmp_path):
     made = {path.relative_to(tmp_path / '_proc') for path in (tmp_path / '_proc').rglob('*.ipynb')}
     assert made >= {path.relative_to(root / 'nbs') for path in map(Path, nbglob(root / 'nbs'))}
 
+def test_notebooks_open_in_colab_and_install_themselves():
+    for path in map(Path, nbglob(root / 'nbs')):
+        place, text = path.relative_to(root).as_posix(), path.read_text()
+        if path.stem == 'index': continue
+        assert f'colorize_nb/blob/main/{place})' in text and "Path('/content').exists()" in text, place
+
 def test_notebooks_are_small_enough_to_open():
     sizes = {path.name: path.stat().st_size for path in map(Path, nbglob(root / 'nbs'))}
     assert max(sizes.values()) < 512_000 and sum(sizes.values()) < 8_000_000, sizes

@@ -5,7 +5,8 @@ from types import SimpleNamespace
 import psutil, pytest
 from test_jobs import photos, results, whole, worked
 from works import Say, broken, murderous, turning
-from colorize_nb.jobs.local import DESK, run_job
+from colorize_nb.jobs.journal import DESK
+from colorize_nb.jobs.local import run_job
 from colorize_nb.plan import make_plan, url
 
 ray = pytest.importorskip('ray')
@@ -127,7 +128,7 @@ def test_overwritten_files_are_known_by_their_time(cluster, tmp_path):
     assert [path.name for path in archive([folder], out).kept] == ['0000.png']
 
 def lines_promised(folder, out):
-    from colorize_nb.jobs.local import made_by, stamp
+    from colorize_nb.jobs.journal import made_by, stamp
     for task in make_plan([str(folder)], out=out).tasks:
         yield {'output': os.path.relpath(task.output, out), 'target': stamp(task.target), 'made': made_by(task, Say())}
 

@@ -124,7 +124,8 @@ def names_stages(
     count: int # names
 ) -> dict: # names, seconds of each stage, journal_mb
     "Send names through plan, claim, report and a second start, in this process."
-    from colorize_nb.jobs.ray import BLOCK, DESK, ArchiveJob
+    from colorize_nb.jobs.journal import DESK
+    from colorize_nb.jobs.ray import BLOCK, ArchiveJob
     from colorize_nb.plan import How, make_plan
     store, clock = _names_store(), [time.perf_counter()]
     store.count = count

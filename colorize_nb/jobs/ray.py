@@ -20,7 +20,8 @@ from typing import Callable, Iterator, NamedTuple
 import ray
 import ray.data
 from ..core.store import fingerprint
-from .local import DESK, NO_USE, Job, Outcome, Report, Workers, colouring, stamp
+from .journal import DESK, stamp
+from .local import NO_USE, Job, Outcome, Report, Workers, colouring
 from .stores import Cache, StoreJournal, check_root, listing, look, put_in_place
 from ..plan import How, Task, is_remote, url
 
