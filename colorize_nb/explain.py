@@ -69,7 +69,7 @@ def _with_numbers(picture: Image.Image, places: list) -> Image.Image:
     panel = _fitted(picture)
     pen = ImageDraw.Draw(panel)
     for number, (x, y) in enumerate(places, 1):
-        x, y = x * panel.width, y * panel.height
+        x, y = (min(max(share * side, 9), side - 10) for share, side in ((x, panel.width), (y, panel.height)))
         pen.ellipse((x - 9, y - 9, x + 9, y + 9), fill='white', outline='black')
         pen.text((x, y), str(number), fill='black', anchor='mm', font=ImageFont.load_default(12))
     return panel

@@ -197,6 +197,7 @@ def colouring(
         return content, {'references': painted.references, 'reasons': painted.reasons}
     return work
 
+# %% ../../nbs/6_people/06_local.ipynb #64bf33ea
 class Job:
     "A claimed folder of results with its journal and workers; a context manager."
     def __init__(self,
