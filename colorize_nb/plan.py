@@ -130,14 +130,17 @@ def name_outputs(
     out: Path | None = None, # folder for the results; None: beside the targets
     suffix: str = '.png' # kind of file to write
 ) -> list[Path]: # one file for each target
-    "Where each result goes."
+    "Where each result goes, no two to the same place."
     def name(file, stem):
         if out is None: return file.with_name(f'{stem}{TAG}{suffix}')
         return (out / os.path.relpath(file, targets.root)).with_name(stem + suffix)
-    plain = [name(file, file.stem) for file in targets.files]
-    often = Counter(plain)
-    return [short if often[short] == 1 else name(file, f'{file.stem}_{file.suffix[1:]}')
-            for short, file in zip(plain, targets.files)]
+    short, long = ({file: name(file, stem(file)) for file in targets.files}
+                   for stem in (lambda file: file.stem, lambda file: f'{file.stem}_{file.suffix[1:]}'))
+    names, often = short, Counter(short.values())
+    while len(often) < len(names): # a longer name may meet the short one of another file
+        names = {file: long[file] if often[path] > 1 else path for file, path in names.items()}
+        often = Counter(names.values())
+    return list(names.values())
 
 # %% ../nbs/6_people/04_plan.ipynb #cc356c61
 class Task(NamedTuple):

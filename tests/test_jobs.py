@@ -2,6 +2,7 @@
 import json, os, shutil, signal, subprocess, sys, time
 from pathlib import Path
 import numpy as np, psutil, pytest
+from hypothesis import given, strategies as st
 from PIL import Image
 from conftest import COMMAND, cli
 from works import Say, broken, turning
@@ -9,7 +10,7 @@ from colorize_nb.data.garden import draw_flower
 from colorize_nb.bench.colouring import bench_folder
 from colorize_nb.jobs.journal import DESK
 from colorize_nb.jobs.local import Job, run_job
-from colorize_nb.plan import make_plan
+from colorize_nb.plan import Photos, make_plan, name_outputs
 from colorize_nb.jobs.watch import watch
 
 def photos(folder, count=6, side=24):
@@ -37,6 +38,18 @@ def test_fifty_photos_two_workers(tmp_path):
     assert work(folder, out, jobs=2).already == 50
     before, after = Image.open(folder / '0000.png').convert('RGB'), Image.open(out / '0000.png')
     assert (np.asarray(before.rotate(180)) == np.asarray(after)).all()
+
+def test_a_kill_between_a_new_line_and_its_file(tmp_path):
+    "The photograph has changed, its new result is noted, but the old one is still in place: it is ours, and replaced."
+    folder, out = photos(tmp_path / 'in', 1), tmp_path / 'out'
+    made = []
+    for side in (24, 32):
+        photos(folder, 1, side)
+        assert work(folder, out).done == 1
+        made.append((out / '0000.png').read_bytes())
+    (out / '0000.png').write_bytes(made[0])
+    report = work(folder, out)
+    assert (report.done, report.kept) == (1, ()) and (out / '0000.png').read_bytes() == made[1] != made[0]
 
 def test_one_bad_photo_does_not_stop_the_rest(tmp_path):
     folder = photos(tmp_path / 'in')
@@ -242,6 +255,20 @@ def test_one_photo_as_people_type_it(album, model, tmp_path):
     assert several.stdout.split() == ['out_tulip5.png', 'out_daisy5.png', 'out_sheet.png'], several.stderr
     there = {path.name for path in tmp_path.iterdir()}
     assert there == {'grey.jpg', 'grey_coloured.png', 'why.png', *several.stdout.split()}
+    (tmp_path / 'out_daisy5.png').unlink()
+    again = cli('colorize', 'grey.jpg', '-r', garden / 'tulip5.png', '-r', garden / 'daisy5.png', '-o', 'out.png',
+                '--explain', 'new.png', *words, cwd=tmp_path)
+    assert again.returncode == 2 and 'out_tulip5.png: is there already' in again.stderr
+    assert {path.name for path in tmp_path.iterdir()} == there - {'out_daisy5.png'}
+
+@given(st.lists(st.sampled_from(['a.jpg', 'a.tif', 'a_jpg.png', 'a_tif.png', 'a_jpg_png.jpg', 'a_jpg_png.tif',
+                                  'b/a.jpg', 'b/a.bmp']), unique=True, min_size=1))
+def test_no_two_results_in_one_place(names):
+    files = [Path('album') / name for name in sorted(names)]
+    for out in (None, Path('out')):
+        places = name_outputs(Photos(Path('album'), files), out)
+        assert len(set(places)) == len(files)
+        for file, place in zip(files, places): assert place.name.startswith(file.stem)
 
 def test_pipes(album, model, tmp_path):
     command = [COMMAND, 'colorize', '-', '-r', str(album / 'garden/tulip5.png'), '--weights', str(model)]

@@ -43,7 +43,7 @@ class Journal:
     def __init__(self,
         path: Path # the file
     ):
-        self.path, self.lines, self.promises = path, {}, {}
+        self.path, self.lines, self.earlier, self.promises = path, {}, {}, {}
         self._sort(self._read())
 
     def add(self,
@@ -67,18 +67,24 @@ class Journal:
 
     def _sort(self, lines: list[dict]):
         for line in lines:
-            finished, name = 'length' in line, line['output']
-            (self.lines if finished else self.promises)[name] = line
-            if finished: self.promises.pop(name, None)
+            name = line['output']
+            if 'length' not in line:
+                self.promises[name] = line
+                continue
+            last = self.lines.get(name)
+            if last and last['hash'] != line['hash']: self.earlier[name] = last
+            self.lines[name] = line
+            self.promises.pop(name, None)
 
     def holds(self,
         output: str, # name of the result, relative to the folder
         path: Path # where it is
     ) -> dict | None: # its line, if the file is there and is what was put in place
         "Is a file one of our results?"
-        line = self.lines.get(output)
-        if line is None or not path.is_file() or path.stat().st_size != line['length']: return None
-        return line if fingerprint(path.read_bytes()) == line['hash'] else None
+        known = [lines[output] for lines in (self.lines, self.earlier) if output in lines]
+        if not known or not path.is_file() or path.stat().st_size not in {line['length'] for line in known}: return None
+        content = fingerprint(path.read_bytes())
+        return next((line for line in known if line['hash'] == content), None)
 
 # %% ../../nbs/6_people/05_journal.ipynb #360c779b
 def _lock(path: Path):
