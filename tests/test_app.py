@@ -102,11 +102,24 @@ def test_a_visit(browser, address, files):
     time.sleep(2)
     keep(driver, 'why')
 
+def bring_into_view(driver, element, room):
+    "Scroll until an element stands still, with room to its left; pictures that arrive late push it about."
+    script = """arguments[0].scrollIntoView({block: "center", behavior: "instant"})
+                const {left, top, right, bottom} = arguments[0].getBoundingClientRect()
+                const seen = arguments[1] <= left && 0 <= top && right <= innerWidth && bottom <= innerHeight
+                return [seen, left, top]"""
+    limit, places = time.time() + PATIENCE, [None]
+    while time.time() < limit:
+        places.append(driver.execute_script(script, element, room))
+        if places[-1][0] and places[-1] == places[-2]: return
+        time.sleep(.3)
+    raise AssertionError(f'does not come to rest: {places[-3:]}')
+
 def move_the_slider(driver):
     "Drag its handle to the left: another part of the picture is covered."
     from selenium.webdriver import ActionChains
     handle = wait(driver, '#slider .icon.center')[0]
-    driver.execute_script('arguments[0].scrollIntoView({block: "center"})', handle)
+    bring_into_view(driver, handle, 90)
     state = lambda: driver.execute_script('return document.querySelector("#slider").innerHTML')
     first = state()
     ActionChains(driver).click_and_hold(handle).move_by_offset(-90, 0).release().perform()
