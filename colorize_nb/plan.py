@@ -137,7 +137,7 @@ def name_outputs(
     short, long = ({file: name(file, stem(file)) for file in targets.files}
                    for stem in (lambda file: file.stem, lambda file: f'{file.stem}_{file.suffix[1:]}'))
     names, often = short, Counter(short.values())
-    while len(often) < len(names): # a longer name may meet the short one of another file
+    while any(often[path] > 1 and path != long[file] for file, path in names.items()): # long may meet short
         names = {file: long[file] if often[path] > 1 else path for file, path in names.items()}
         often = Counter(names.values())
     return list(names.values())
